@@ -76,9 +76,10 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Indirect addressing: the word moves by index16 vector `tensor`[0] - base if that is within [0, limit).
+    """Indirect addressing: the word moves by index - base if that is within [0, limit).
 
-    Out of range: a load gives zeros, a store writes nothing.
+    tensor: uint8, one vector; lanes 0 and 1 of every superlane hold the index, low byte first. Out of range: a load
+    gives zeros, a store writes nothing.
     """
 
     tensor: Tensor

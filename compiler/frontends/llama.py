@@ -1,0 +1,481 @@
+"""One decode step of a Llama-style decoder as tiled work: RMSNorm, RoPE, grouped-query attention with KV cache, SwiGLU,
+output head; for any widths.
+
+The host writes the token's embedding (`x`), its position (`pos`) and the position's cache tile (`tile`), runs the
+program once and reads `logits`. Nothing in the program depends on the position: rows of tables are gathered, the caches
+are appended to by Scatter and by a lane mask, attention runs over the whole context, masked.
+
+Lanes of keys, values and of queries of one group member r: head g, channel i at lane g * head_dim + i.
+"""
+
+import numpy as np
+
+from isa.geometry import LANES, Geometry
+from isa.instructions import Op
+from models.calibration import Calibration
+from models.llama import LlamaConfig, LlamaWeights
+
+from .. import quantize
+from ..graph import Index, Kind, Layout, Load, MatMul, Node, Source, Store, Target, WeightTile
+from ..lower import Builder, f32, fadd, fmul, i32, place_positions, stores, to_f32, to_i8
+
+SITES = ("qkv", "o", "ffn", "down", "head")
+_HEADROOM = 2   # the residual stream may be this many times larger than in calibration
+
+
+class LlamaError(ValueError):
+    """A model or option that cannot be compiled."""
+
+
+def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int, modes: dict[str, str]):
+    """Graph of one decode step.
+
+    context: positions of the KV cache. modes: for each of SITES, how its dense layers are quantised. Raises LlamaError
+    or quantize.QuantizeError for what cannot be compiled.
+    """
+    config = weights.config
+    if not 1 <= context <= config.max_positions:
+        raise LlamaError(f"context {context} is outside 1..{config.max_positions}, the model's positions")
+    if set(modes) != set(SITES):
+        raise LlamaError(f"modes are needed for exactly {', '.join(SITES)}, not {', '.join(sorted(modes))}")
+    return _Llama(weights, calibration, geometry, context, modes).build()
+
+
+class _Llama:
+    def __init__(self, weights, calibration, geometry, context, modes):
+        self.weights, self.config, self.calibration, self.modes = weights, weights.config, calibration, modes
+        self.b = Builder(geometry)
+        self.tiles = self.b.tiles
+        self.context_tiles = self.tiles(context)
+        self.rows = self.b.position_rows(context)
+        self.group = self.config.heads // self.config.kv_heads
+        self.kv_tiles = self.tiles(self.config.kv_width)
+
+    def build(self):
+        b, c = self.b, self.config
+        self.x = b.tensor("x", "fp32", self.tiles(c.hidden), kind=Kind.INPUT, lanes=c.hidden)
+        self.pos = b.tensor("pos", "uint8", 1, kind=Kind.INPUT, lanes=b.lanes)
+        self.tile = b.tensor("tile", "uint8", 1, kind=Kind.INPUT, lanes=b.lanes)
+        self._position_data()
+        x = self.x
+        for index in range(c.layers):
+            x = self._layer(index, x)
+        self._head(x)
+        return b.graph
+
+    # ---- what depends on the position -----------------------------------------------------------------------------
+
+    def _position_data(self):
+        b = self.b
+        b.operation = "position"
+        places = place_positions(b.geometry, self.context_tiles)
+        length = len(places)
+        lane_position = np.empty((self.context_tiles, b.lanes), np.int64)
+        lane_position[places[:, 0], places[:, 1]] = np.arange(length)
+        seen = np.where(lane_position[:, None, :] <= np.arange(length)[None, :, None], 127, -128).astype(np.int8)
+        own = np.zeros((length, b.lanes), np.int8)
+        own[np.arange(length), places[:, 1]] = -1
+        at = Index(self.pos, length)
+        self.mask = self._gathered("mask", "int8", seen.reshape(-1, b.lanes), at)
+        self.own = self._gathered("own", "int8", own, at)
+        self.valid = b.tensor("valid", "int8", self.context_tiles)
+        tiles = tuple(range(self.context_tiles))
+        b.map(len(tiles), Node(Op.LT, (i32(0), Load(self.mask, tiles))), (self.valid,))
+        cos, sin = rope_tables(self.config, length)
+        self.cos = self._gathered("cos", "fp32", self._per_lane(cos), at)
+        self.sin = self._gathered("sin", "fp32", self._per_lane(sin), at)
+
+    def _per_lane(self, table):
+        """[positions, head_dim] -> one block of rows for each kv tile, a head's channels repeated for every kv head."""
+        lanes = np.zeros((len(table), self.kv_tiles * self.b.lanes), np.float32)
+        lanes[:, :self.config.kv_width] = np.tile(table, self.config.kv_heads)
+        return np.concatenate(np.split(lanes, self.kv_tiles, axis=1), axis=0)
+
+    def _gathered(self, name, dtype, rows, at):
+        """The rows that belong to the position: rows holds blocks of `at.limit` vectors, one vector of each is taken."""
+        table = self.b.constant(f"{name}.table", dtype, rows)
+        n = len(rows) // at.limit
+        tensor = self.b.tensor(name, dtype, n)
+        self.b.map(n, Load(table, tuple(i * at.limit for i in range(n)), index=at), (tensor,))
+        return tensor
+
+    # ---- dense layers ---------------------------------------------------------------------------------------------
+
+    def _norm(self, name, x, absmax_x, absmax_normed, mode):
+        """Normalised x as activations of a dense layer, and the factor they carry."""
+        b = self.b
+        inverse = b.inverse_rms(name, x, self.config.hidden, _HEADROOM * absmax_x, self.config.eps)
+        factor = float(quantize.factors(absmax_normed, mode))
+        n = x.vectors
+        value = fmul(fmul(Load(x, tuple(range(n))), f32(factor)), Load(inverse))
+        return self._activation(name, value, n, mode), factor
+
+    def _activation(self, name, value, n, mode):
+        """Round an fp32 expression (already multiplied by its factor) to the terms of a mode, in both hemispheres."""
+        b = self.b
+        if mode == "int8":
+            return (self._both(f"{name}.a", to_i8(value), n),)
+        whole = Node(Op.F32_TO_I32, (value,))
+        high = Node(Op.SAR, (Node(Op.ADD, (whole, i32(128))), i32(8)))
+        return self._both(f"{name}.high", high, n), self._both(f"{name}.low", whole, n)
+
+    def _both(self, name, expression, n):
+        pair = self.b.pair(name, "int8", n)
+        self.b.map(n, expression, pair)
+        return pair
+
+    def _project(self, name, dense, activation, finish):
+        """Matrix times activation; finish(o, y) gives (expression, stores) of output tile o from y = fp32 sum * scale.
+
+        dense.terms have their rows in whole tiles of 16*S.
+        """
+        b = self.b
+        scale = b.row_constant(f"{name}.scale", "fp32", dense.scale * (256 if dense.mode == "int16" else 1))
+        tiles = range(self.tiles(dense.terms[0].shape[1]))
+        vectors = [(k, i) for k in range(len(activation)) for i in range(activation[0][0].vectors)]
+
+        def terms(weights_and_activations):
+            matrix = np.concatenate([w for w, _ in weights_and_activations])
+            inputs = [(activation[k], i) for _, a in weights_and_activations for k, i in vectors if k == a]
+            return matrix, inputs
+
+        if dense.mode == "int8":
+            b.project(name, *terms([(dense.terms[0], 0)]),
+                      lambda o: finish(o, fmul(to_f32(Source()), Load(scale, (o,)))))
+            return
+        high, low = dense.terms
+        upper = b.tensor(f"{name}.upper", "fp32", len(tiles))
+        b.project(f"{name}.hh", *terms([(high, 0)]),
+                  lambda o: (fmul(to_f32(Source()), f32(256.0)), stores((upper,), (o,))))
+        b.project(f"{name}.hl", *terms([(high, 1), (low, 0)]),
+                  lambda o: finish(o, fmul(fadd(to_f32(Source()), Load(upper, (o,))), Load(scale, (o,)))))
+
+    def _rows_in_tiles(self, matrix):
+        """Pad the inputs (columns) of [outputs, inputs] to whole tiles."""
+        return np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % self.b.lanes)))
+
+    # ---- a layer --------------------------------------------------------------------------------------------------
+
+    def _layer(self, index, x):
+        b, layer, seen = self.b, self.weights.layers[index], self.calibration.layers[index]
+        name = f"layer{index}"
+        b.operation = f"{name}.attention.norm"
+        mode = self.modes["qkv"]
+        normed, factor = self._norm(f"{name}.attention", x, seen.attn_x, seen.attn_normed, mode)
+        out, out_factor = self._attention(name, index, layer, seen, normed, factor)
+        b.operation = f"{name}.attention.output"
+        wo = self._o_matrix(layer.wo)
+        dense = quantize.dense(wo, out_factor, self.modes["o"])
+        x = self._residual(f"{name}.attention", dense, out, x)
+        b.operation = f"{name}.ffn.norm"
+        normed, factor = self._norm(f"{name}.ffn", x, seen.ffn_x, seen.ffn_normed, self.modes["ffn"])
+        return self._ffn(name, layer, seen, normed, factor, x)
+
+    def _residual(self, name, dense, activation, x):
+        following = self.b.tensor(f"{name}.x", "fp32", x.vectors)
+        self._project(f"{name}.out", dense, activation,
+                      lambda o, y: (fadd(y, Load(x, (o,))), stores((following,), (o,))))
+        return following
+
+    def _ffn(self, name, layer, seen, normed, factor, x):
+        b = self.b
+        b.operation = f"{name}.ffn.gate_up"
+        mode, down_mode = self.modes["ffn"], self.modes["down"]
+        down_factor = quantize.factors(seen.ffn_mid, down_mode)
+        gate_up = {}
+        for part, matrix in (("gate", layer.w_gate), ("up", layer.w_up)):
+            folded = self._rows_in_tiles(matrix * layer.ffn_norm)
+            dense = quantize.dense(folded, factor, mode)
+            if part == "up":
+                dense = quantize.Dense(mode, dense.terms, (dense.scale * down_factor).astype(np.float32))
+            gate_up[part] = b.tensor(f"{name}.{part}", "fp32", self.tiles(self.config.ffn))
+            self._project(f"{name}.{part}", dense, normed,
+                          lambda o, y, t=gate_up[part]: (y, stores((t,), (o,))))
+        b.operation = f"{name}.ffn.silu"
+        n = self.tiles(self.config.ffn)
+        gate, up = (Load(gate_up[part], tuple(range(n))) for part in ("gate", "up"))
+        root = Node(Op.RSQRT, (fadd(Node(Op.EXP2, (fmul(gate, f32(-quantize.LOG2E)),)), f32(1.0)),))
+        half = b.tensor(f"{name}.sigmoid.root", "fp32", n)
+        b.map(n, root, (half,))
+        root = Load(half, tuple(range(n)))
+        mid = fmul(fmul(fmul(gate, root), root), up)
+        activation = self._activation(f"{name}.mid", mid, n, down_mode)
+        b.operation = f"{name}.ffn.down"
+        dense = quantize.dense(self._rows_in_tiles(layer.w_down),
+                               np.pad(down_factor, (0, -len(down_factor) % b.lanes), constant_values=1.0), down_mode)
+        return self._residual(f"{name}.ffn", dense, activation, x)
+
+    def _head(self, x):
+        b, c = self.b, self.config
+        b.operation = "head"
+        normed, factor = self._norm("head", x, self.calibration.head_x, self.calibration.head_normed,
+                                    self.modes["head"])
+        dense = quantize.dense(self._rows_in_tiles(self.weights.head * self.weights.norm), factor, self.modes["head"])
+        logits = b.tensor("logits", "fp32", self.tiles(c.vocab), lanes=c.vocab)
+        self._project("head", dense, normed, lambda o, y: (y, stores((logits,), (o,))))
+
+    # ---- attention ------------------------------------------------------------------------------------------------
+
+    def _attention(self, name, index, layer, seen, normed, factor):
+        """Attention of one layer: activations of the output projection and their factor."""
+        b, c = self.b, self.config
+        scales = quantize.attention(seen)
+        k_side, v_side = index % 2, 1 - index % 2
+        b.operation = f"{name}.attention.qk"
+        wq = layer.wq.reshape(c.kv_heads, self.group, c.head_dim, c.hidden)
+        wk = layer.wk.reshape(c.kv_heads, 1, c.head_dim, c.hidden)
+        sq = scales.q.reshape(c.kv_heads, self.group, c.head_dim)
+        queries = b.tensor(f"{name}.q", "int8", self.group * self.kv_tiles)
+        for r in range(self.group):
+            self._rotated(f"{name}.q{r}", wq[:, r] * layer.attn_norm, sq[:, r], normed, factor,
+                          lambda o, r=r: stores((queries,), (r * self.kv_tiles + o,)))
+        keys = [b.tensor(f"{name}.kcache{t}", "int8", b.weight_columns(self.rows), kind=Kind.STATE,
+                         layout=Layout.WEIGHTS, hemisphere=k_side) for t in range(self.kv_tiles)]
+        self._rotated(f"{name}.k", wk[:, 0] * layer.attn_norm, scales.k, normed, factor,
+                      lambda o: (self._append_key(keys[o]),))
+        b.operation = f"{name}.attention.v"
+        values, v_scale = self._values(name, layer.wv * layer.attn_norm, seen.v, normed, factor, v_side)
+        self._v_scale = v_scale
+        b.operation = f"{name}.attention.scores"
+        scores = self._scores(name, queries, keys, scales, k_side)
+        b.operation = f"{name}.attention.softmax"
+        weights = self._softmax(name, scores, scales, v_side)
+        b.operation = f"{name}.attention.values"
+        return self._weighted(name, weights, values, v_side)
+
+    def _rotated(self, name, matrix, scale, normed, factor, where):
+        """RoPE of a projection, rounded to int8: y = cos * (W a) + sin * (W' a), W' the rotated rows.
+
+        matrix: [kv_heads, head_dim, hidden]; scale: of the result, [kv_heads, head_dim].
+        """
+        b, c = self.b, self.config
+        dense = quantize.dense(self._rows_in_tiles(matrix.reshape(c.kv_width, c.hidden)), factor, self.modes["qkv"])
+        partner, sign = rope_partner(c)
+        rows = (np.arange(c.kv_heads)[:, None] * c.head_dim + partner).reshape(-1)
+        inverse = 1 / scale.reshape(-1)
+        plain = quantize.Dense(dense.mode, dense.terms, (dense.scale * inverse).astype(np.float32))
+        turned = quantize.Dense(dense.mode, tuple(t[:, rows] for t in dense.terms),
+                                (dense.scale[rows] * np.tile(sign, c.kv_heads) * inverse).astype(np.float32))
+        cosine = b.tensor(f"{name}.cosine", "fp32", self.kv_tiles)
+        self._project(f"{name}.plain", plain, normed,
+                      lambda o, y: (fmul(y, Load(self.cos, (o,))), stores((cosine,), (o,))))
+        self._project(f"{name}.turned", turned, normed,
+                      lambda o, y: (to_i8(fadd(fmul(y, Load(self.sin, (o,))), Load(cosine, (o,)))), where(o)))
+
+    def _append_key(self, cache):
+        targets = tuple(Target(i, Index(self.pos, self.rows, i * self.rows)) for i in range(LANES))
+        return Store(cache, (targets,))
+
+    def _values(self, name, matrix, absmax, normed, factor, side):
+        """Append v to the cache. The operands of the projection are swapped: the activations become every column of the
+        weights and rows of Wv stream by, so that result c is v[c] in every lane, ready to enter one lane of row c of
+        V^T.
+
+        Returns the cache tensors by (kv head, kv tile) and the scale of v8 [kv_width].
+        """
+        b, c = self.b, self.config
+        inputs = self.tiles(c.hidden)
+        dense = quantize.dense(self._rows_in_tiles(matrix), factor, self.modes["qkv"])
+        unit = dense.scale * (256 if dense.mode == "int16" else 1)
+        alpha = float((absmax.reshape(-1) / (127 * unit)).max())
+        columns = []
+        for i, pair in enumerate(normed):
+            copies = b.tensor(f"{name}.columns{i}", "int8", LANES * inputs, layout=Layout.WEIGHTS, hemisphere=side)
+            targets = tuple(tuple(Target(k * LANES + j) for j in range(LANES)) for k in range(inputs))
+            b.work(inputs, (Load(pair[1 - side], tuple(range(inputs))), (Store(copies, targets),)))
+            columns.append(copies)
+        rows = [b.constant(f"{name}.wv{i}", "int8", t.T.reshape(-1, b.lanes), hemisphere=side)
+                for i, t in enumerate(dense.terms)]
+        caches = {}
+        for g in range(c.kv_heads):
+            for channels in b.chunks(c.head_dim):
+                self._append_values(f"{name}.v{g}.{channels.start}", [g * c.head_dim + i for i in channels], g, rows, columns,
+                                    alpha, caches, name, side)
+        return caches, alpha * unit
+
+    def _append_values(self, name, channels, g, rows, columns, alpha, caches, layer_name, side):
+        b, n = self.b, len(channels)
+        inputs = self.tiles(self.config.hidden)
+
+        def product(pairs):
+            tiles = tuple(WeightTile(columns[a], k, 0) for _, a in pairs for k in range(inputs))
+            loads = tuple(Load(rows[w], tuple(ch * inputs + k for ch in channels)) for w, _ in pairs
+                          for k in range(inputs))
+            return MatMul(tiles, loads, side)
+
+        total = to_f32(Source())
+        if len(rows) == 2:
+            upper = b.tensor(f"{name}.upper", "fp32", n)
+            b.work(n, (fmul(to_f32(Source()), f32(256.0)), stores((upper,), range(n))), source=product([(0, 0)]))
+            total = fadd(total, Load(upper, tuple(range(n))))
+        pairs = [(0, 0)] if len(rows) == 1 else [(0, 1), (1, 0)]
+        value = b.tensor(f"{name}.value", "int8", n)
+        b.work(n, (to_i8(fmul(total, f32(1 / alpha))), stores((value,), range(n))), source=product(pairs))
+        for tile in sorted({ch // b.lanes for ch in channels}):
+            self._merge_values(value, channels, tile, self._value_cache(caches, layer_name, g, tile, side))
+
+    def _value_cache(self, caches, name, g, tile, side):
+        """V^T of one kv head in one kv tile: row (lane) l is vector ((l // 16) * context tiles + t) * 16 + l % 16."""
+        if (g, tile) not in caches:
+            words = self.b.geometry.superlanes * self.context_tiles
+            caches[g, tile] = self.b.tensor(f"{name}.vcache{g}.{tile}", "int8", self.b.weight_columns(words), kind=Kind.STATE,
+                                            layout=Layout.WEIGHTS, hemisphere=side)
+        return caches[g, tile]
+
+    def _merge_values(self, value, channels, tile, cache):
+        """row[c] |= v[c] in the lane of the position, in the tile of the position."""
+        b = self.b
+        mine = [i for i, ch in enumerate(channels) if ch // b.lanes == tile]
+        lanes = [channels[i] % b.lanes for i in mine]
+        vectors = [(lane // LANES) * self.context_tiles * LANES + lane % LANES for lane in lanes]
+        at = Index(self.tile, self.context_tiles) if self.context_tiles > 1 else None
+        new = Node(Op.AND, (Load(value, tuple(mine)), Load(self.own)))
+        merged = Node(Op.OR, (new, Load(cache, tuple(vectors), index=at)))
+        b.work(len(mine), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)))
+
+    def _head_tiles(self, g):
+        """kv tiles that a kv head's channels lie in."""
+        first, last = g * self.config.head_dim, (g + 1) * self.config.head_dim - 1
+        return tuple(range(first // self.b.lanes, last // self.b.lanes + 1))
+
+    def _head_lanes(self, g, tile):
+        """Mask over the lanes of a kv tile: those of kv head g."""
+        channel = np.arange(self.b.lanes) + tile * self.b.lanes
+        return channel // self.config.head_dim == g
+
+    def _scores(self, name, queries, keys, scales, side):
+        """Scaled scores in log2 units, fp32; vector t * heads + h is head h's row over context tile t."""
+        b, c = self.b, self.config
+        masked = b.tensor(f"{name}.q.masked", "int8", self.kv_tiles * c.heads, hemisphere=side)
+        places = [(t, h) for h in range(c.heads) for t in self._head_tiles(h // self.group)]
+        masks = b.constant(f"{name}.head.masks", "int8",
+                           np.stack([np.where(self._head_lanes(h // self.group, t), -1, 0).astype(np.int8)
+                                     for t, h in places]))
+        query = Load(queries, tuple((h % self.group) * self.kv_tiles + t for t, h in places))
+        b.map(len(places), Node(Op.AND, (query, Load(masks, tuple(range(len(places)))))), (masked,),
+              [t * c.heads + h for t, h in places])
+        scale = b.constant(f"{name}.score.scale", "fp32",
+                           np.repeat(np.repeat(scales.score, self.group)[:, None], b.lanes, 1).astype(np.float32))
+        scores = b.tensor(f"{name}.scores", "fp32", self.context_tiles * c.heads)
+        for heads in self._heads_by_tiles():
+            tiles = self._head_tiles(heads[0] // self.group)
+            for context_tile in range(self.context_tiles):
+                weights = tuple(WeightTile(keys[t], context_tile * b.geometry.superlanes) for t in tiles)
+                loads = tuple(Load(masked, tuple(t * c.heads + h for h in heads)) for t in tiles)
+                targets = [context_tile * c.heads + h for h in heads]
+                b.work(len(heads), (fmul(to_f32(Source()), Load(scale, heads)), stores((scores,), targets)),
+                       source=MatMul(weights, loads, side))
+        return scores
+
+    def _heads_by_tiles(self):
+        """Heads in groups of at most 64 that lie in the same kv tiles."""
+        groups = {}
+        for h in range(self.config.heads):
+            groups.setdefault(self._head_tiles(h // self.group), []).append(h)
+        return [tuple(heads[i] for i in chunk) for heads in groups.values() for chunk in self.b.chunks(len(heads))]
+
+    def _softmax(self, name, scores, scales, side):
+        """uint8 exp2(score - maximum) of every head and context tile, unnormalised."""
+        b, heads = self.b, self.config.heads
+        n = self.context_tiles * heads
+        rows = tuple(range(n))
+        coarse = b.tensor(f"{name}.coarse", "int8", n)
+        tile_of = tuple(v // heads for v in rows)
+        rounded = to_i8(fmul(Load(scores, rows), f32(1 / scales.step)))
+        b.map(n, Node(Op.MIN, (rounded, Load(self.mask, tile_of))), (coarse,))
+        maximum = b.lane_max(f"{name}", self._max_of_tiles(name, coarse), heads)
+        shifted = fadd(Load(scores, rows), fmul(to_f32(Load(maximum, tuple(v % heads for v in rows))), f32(-scales.step)))
+        exponent = b.tensor(f"{name}.exponent", "fp32", n)
+        b.map(n, Node(Op.EXP2, (shifted,)), (exponent,))
+        capped = Node(Op.FMIN, (fmul(Load(exponent, rows), f32(scales.top)), f32(255.0)))
+        weights = b.tensor(f"{name}.weights", "uint8", n, hemisphere=side)
+        b.map(n, Node(Op.AND, (Node(Op.F32_TO_I32, (capped,)), Load(self.valid, tile_of))), (weights,))
+        return weights
+
+    def _max_of_tiles(self, name, coarse):
+        """Elementwise maximum of each head's context tiles, four at a time."""
+        heads, count = self.config.heads, self.context_tiles
+        level = 0
+        while count > 1:
+            groups = [range(t, min(count, t + 4)) for t in range(0, count, 4)]
+            following = self.b.tensor(f"{name}.coarse{level}", "int8", len(groups) * heads)
+            for i, tiles in enumerate(groups):
+                loads = [Load(coarse, tuple(t * heads + h for h in range(heads))) for t in tiles]
+                expression = loads[0]
+                for load in loads[1:]:
+                    expression = Node(Op.MAX, (expression, load))
+                self.b.map(heads, expression, (following,), [i * heads + h for h in range(heads)])
+            coarse, count, level = following, len(groups), level + 1
+        return coarse
+
+    def _weighted(self, name, weights, values, side):
+        """(P V) / (P 1) of every query group member, as activations of the output projection, in units of v8.
+
+        Heads share a result vector: each multiplies only its own columns of V^T (and of the ones), so the products of
+        all kv heads add up in the accumulators.
+        """
+        b, c = self.b, self.config
+        n = self.group
+        mode = self.modes["o"]
+        factor = 256.0 if mode == "int16" else 1.0
+        out = b.tensor(f"{name}.attended", "fp32", self.kv_tiles * n) if mode == "int16" else None
+        pair = None if out else b.pair(f"{name}.attended", "int8", self.kv_tiles * n)
+        for tile in range(self.kv_tiles):
+            places = [(g, t) for g in range(c.kv_heads) if tile in self._head_tiles(g) for t in range(self.context_tiles)]
+            loads = tuple(Load(weights, tuple(t * c.heads + g * n + r for r in range(n))) for g, t in places)
+            ones = tuple(WeightTile(self._head_ones(g, tile, side), 0) for g, _ in places)
+            inverse = b.tensor(f"{name}.inverse{tile}", "fp32", n)
+            b.work(n, (Node(Op.RSQRT, (to_f32(Source()),)), stores((inverse,), range(n))),
+                   source=MatMul(ones, loads, side))
+            root = Load(inverse, tuple(range(n)))
+            columns = tuple(WeightTile(values[g, tile], t, self.context_tiles) for g, t in places)
+            value = fmul(fmul(to_f32(Source()), root), root)
+            targets = [tile * n + r for r in range(n)]
+            result = (value, stores((out,), targets)) if out else (to_i8(value), stores(pair, targets))
+            b.work(n, result, source=MatMul(columns, loads, side))
+        if out:
+            rows = tuple(range(out.vectors))
+            activation = self._activation(f"{name}.attended", fmul(Load(out, rows), f32(factor)), len(rows), mode)
+        else:
+            activation = (pair,)
+        return activation, factor / self._lane_order(self._v_scale, 1.0)
+
+    def _head_ones(self, g, tile, side):
+        """Ones in the columns of a kv head: gives its row sum in its lanes."""
+        lanes = self._head_lanes(g, tile)
+        name = f"ones.head{g}.{tile}.{'WE'[side]}"
+        for tensor in self.b.graph.tensors:
+            if tensor.name == name:
+                return tensor
+        return self.b.weights(name, np.repeat(lanes[None].astype(np.int8), self.b.lanes, 0), side)
+
+    def _lane_order(self, per_channel, fill):
+        """[kv_width] values -> [kv tiles * group * 16S]: the order of the attended activations' lanes."""
+        b = self.b
+        lanes = np.full(self.kv_tiles * b.lanes, fill, np.float64)
+        lanes[:self.config.kv_width] = per_channel
+        return np.repeat(lanes.reshape(self.kv_tiles, 1, b.lanes), self.group, axis=1).reshape(-1)
+
+    def _o_matrix(self, wo):
+        """Wo [hidden, heads * head_dim] with its inputs in the order of the attended activations."""
+        b, c = self.b, self.config
+        by_member = wo.reshape(c.hidden, c.kv_heads, self.group, c.head_dim).transpose(0, 2, 1, 3)
+        lanes = np.zeros((c.hidden, self.group, self.kv_tiles * b.lanes), wo.dtype)
+        lanes[:, :, :c.kv_width] = by_member.reshape(c.hidden, self.group, c.kv_width)
+        return lanes.reshape(c.hidden, self.group, self.kv_tiles, b.lanes).transpose(0, 2, 1, 3).reshape(c.hidden, -1)
+
+
+def rope_partner(config: LlamaConfig):
+    """(partner channel, sign) of every channel of a head: y = cos * x + sin * sign * x[partner]."""
+    channel, half = np.arange(config.head_dim), config.head_dim // 2
+    if config.rope_style == "half":
+        return (channel + half) % config.head_dim, np.where(channel < half, -1.0, 1.0)
+    return channel ^ 1, np.where(channel % 2 == 0, -1.0, 1.0)
+
+
+def rope_tables(config: LlamaConfig, positions: int):
+    """cos and sin, float32 [positions, head_dim]."""
+    pairs = np.arange(config.head_dim // 2)
+    angle = np.arange(positions)[:, None] * config.rope_theta ** (-2.0 * pairs / config.head_dim)
+    angle = np.concatenate([angle, angle], 1) if config.rope_style == "half" else np.repeat(angle, 2, axis=1)
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
