@@ -55,6 +55,7 @@ class Register:
     access: str
     doc: str
     fields: tuple[Field, ...]
+    sticky: bool = False   # cleared by CONTROL.clear_errors only
 
     def field(self, name: str) -> Field:
         for f in self.fields:
@@ -87,24 +88,25 @@ QUEUE_FIELDS = (
     Field("reserved", 24, 5, "must be 0"),
     REGION,
 )
-_MASK_REGISTERS = 8   # 32 queues each
+MASK_REGISTERS = 8   # 32 queues each
 _WORD = (Field("value", 0, 32, "value"),)
 
 
-def _first_queue(doc):
-    return (Field("queue", 0, 16, doc), Field("valid", 31, 1, "the error was seen"))
+_FIRST_QUEUE = (Field("queue", 0, 16, "the lowest one, if several at once"), Field("valid", 31, 1, "it was seen"))
+_GROUPS = (Field("groups", 0, 32, "one bit a group"),)
 
 
 def _mask(name, offset, doc):
     return tuple(Register(f"{name}{i}", offset + 4 * i, "ro", f"{doc}, queues {32 * i}..{32 * i + 31}",
-                          (Field("queues", 0, 32, "one bit a queue"),)) for i in range(_MASK_REGISTERS))
+                          (Field("queues", 0, 32, "one bit a queue"),), sticky=True) for i in range(MASK_REGISTERS))
 
 
 REGISTERS = (
     Register("ID", 0x000, "ro", "0x3155504C: the letters LPU1", _WORD),
     Register("VERSION", 0x004, "ro", "version of this map", _WORD),
     Register("GEOMETRY", 0x008, "ro", "size of the chip", (
-        Field("superlanes", 0, 8, "S"), Field("mem_slices", 8, 8, "M, of one hemisphere"), Field("groups", 16, 8, "G"))),
+        Field("superlanes", 0, 8, "S"), Field("mem_slices", 8, 8, "M, of one hemisphere"),
+        Field("groups", 16, 8, "G"))),
     Register("WORDS", 0x00C, "ro", "W, words of one MEM slice", _WORD),
     Register("QUEUES", 0x010, "ro", "instruction queues", (
         Field("count", 0, 16, "number of queues"), Field("depth", 16, 16, "instructions of one queue"))),
@@ -120,13 +122,14 @@ REGISTERS = (
         Field("undriven", 10, 1, "an operand was sampled from an undriven stream: UNDRIVEN"),
         Field("bank_conflict", 11, 1, "two accesses of one bank in a cycle: BANK_CONFLICT"),
         Field("illegal", 12, 1, "an opcode the queue does not know: ILLEGAL"))),
-    Register("CYCLES_LOW", 0x028, "ro", "cycle counter, low word: counts from 0 to done; reading it holds CYCLES_HIGH", _WORD),
+    Register("CYCLES_LOW", 0x028, "ro", "cycle counter, low word: counts from 0 to done; reading it holds CYCLES_HIGH",
+             _WORD),
     Register("CYCLES_HIGH", 0x02C, "ro", "cycle counter, high word, as of the last read of CYCLES_LOW", _WORD),
     Register("WATCHDOG", 0x030, "rw", "a run is ended in this cycle if it is not done before; 0: never", _WORD),
-    Register("UNDERRUN", 0x034, "ro", "the first under-run since the errors were cleared", _first_queue("lowest queue")),
-    Register("ILLEGAL", 0x038, "ro", "the first unknown opcode since the errors were cleared", _first_queue("lowest queue")),
-    Register("UNDRIVEN", 0x03C, "ro", "groups that sampled an undriven operand", (Field("groups", 0, 32, "one bit a group"),)),
-    Register("BANK_CONFLICT", 0x040, "ro", "groups with a bank conflict", (Field("groups", 0, 32, "one bit a group"),)),
+    Register("UNDERRUN", 0x034, "ro", "the first under-run since the errors were cleared", _FIRST_QUEUE, True),
+    Register("ILLEGAL", 0x038, "ro", "the first unknown opcode since the errors were cleared", _FIRST_QUEUE, True),
+    Register("UNDRIVEN", 0x03C, "ro", "groups that sampled an undriven operand", _GROUPS, True),
+    Register("BANK_CONFLICT", 0x040, "ro", "groups with a bank conflict", _GROUPS, True),
     *_mask("UNFINISHED", 0x100, "not halted when the watchdog ended the run"),
     *_mask("PARKED", 0x140, "waiting in Sync when the watchdog ended the run"),
 )
@@ -143,7 +146,9 @@ def register(name: str) -> Register:
 
 def memory_address(geometry: Geometry, hemisphere: int, mem_slice: int, superlane: int, word: int = 0) -> int:
     """AXI4 byte address of lane 0 of a MEM word."""
-    sram_id(geometry, hemisphere, mem_slice, superlane)
+    _within("hemisphere", hemisphere, 2)
+    _within("MEM slice", mem_slice, geometry.mem_slices)
+    _within("superlane", superlane, geometry.superlanes)
     _within("word", word, geometry.words)
     return _pack(MEMORY_FIELDS, region=MEMORY, hemisphere=hemisphere, slice=mem_slice, superlane=superlane, word=word)
 
@@ -156,16 +161,14 @@ def queue_address(geometry: Geometry, queue: int, entry: int = 0) -> int:
 
 
 def sram_id(geometry: Geometry, hemisphere: int, mem_slice: int, superlane: int) -> int:
-    """Number of a MEM memory in simulation's preload and dump."""
-    _within("hemisphere", hemisphere, 2)
-    _within("MEM slice", mem_slice, geometry.mem_slices)
-    _within("superlane", superlane, geometry.superlanes)
+    """Number of a MEM memory in simulation's preload and dump: (hemisphere * M + slice) * S + superlane."""
+    memory_address(geometry, hemisphere, mem_slice, superlane)   # checks the ranges
     return (hemisphere * geometry.mem_slices + mem_slice) * geometry.superlanes + superlane
 
 
 def queue_sram_id(geometry: Geometry, queue: int) -> int:
-    """Number of a queue text's memory in simulation's preload and dump."""
-    _within("queue", queue, len(geometry.queues))
+    """Number of a queue text's memory in simulation's preload and dump: after all of MEM."""
+    queue_address(geometry, queue)
     return 2 * geometry.mem_slices * geometry.superlanes + queue
 
 

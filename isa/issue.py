@@ -91,20 +91,20 @@ def _release(walks, geometry, issues, notifies):
     done = 0
     while done < len(notifies):
         notifies[done:] = sorted(notifies[done:], key=lambda n: (n[0], n[1].index))
-        at, notifier = notifies[done]
+        at, _ = notifies[done]
         done += 1
         for walk in walks:
-            if walk.parked is None:
-                continue
-            if walk.parked <= at:
+            if walk.parked is not None and walk.parked <= at:
                 walk.parked, walk.cycle = None, at + timing.barrier(geometry)
                 _run(walk, geometry, issues, notifies)
-            elif not any(later >= walk.parked for later, _ in notifies[done:]):
-                raise IssueError(f"{notifier.name} notifies at cycle {at}, before {walk.queue.name} reaches its Sync "
-                                 f"at cycle {walk.parked}")
     for walk in walks:
-        if walk.parked is not None:
-            raise IssueError(f"{walk.queue.name} parks at its Sync at cycle {walk.parked} and nothing releases it")
+        if walk.parked is None:
+            continue
+        if notifies:
+            at, notifier = notifies[-1]
+            raise IssueError(f"{notifier.name} notifies at cycle {at}, before {walk.queue.name} reaches its Sync "
+                             f"at cycle {walk.parked}")
+        raise IssueError(f"{walk.queue.name} parks at its Sync at cycle {walk.parked} and nothing releases it")
 
 
 def _run(walk: _Walk, geometry, issues, notifies):
@@ -228,7 +228,7 @@ def _pad(text, origin, gap):
 def _find_run(todo, start):
     """(instruction with strides, length, distance) of the longest run that begins at start."""
     at, first = todo[start]
-    if start + 1 == len(todo):
+    if start + 1 == len(todo) or isinstance(first, Nop | Notify):
         return first, 1, 0
     distance = todo[start + 1][0] - at
     if not first.duration <= distance <= 65535:

@@ -1,0 +1,1 @@
+"""NumPy model of the machine: what must happen."""

@@ -1,0 +1,515 @@
+"""The whole chip on values: runs a Program over a batch of memory images, exact on every stream byte of every cycle.
+
+The schedule never depends on data, so the work is split in two. :func:`plan` walks all issues once in time order and resolves where every operand
+comes from: a stream value lives on its diagonal (eastward cycle - boundary, westward cycle + boundary, in the time of superlane 0, since
+all stagger is uniform) until another drive ends it or it falls off the edge. The result is a list of steps in levels: a step
+applies one operation to many events that do not depend on each other. :func:`execute` runs the steps over all images.
+
+Two stores hold the values of all events: *vectors*, bytes of one stream, and *words*, the 32-bit lanes of ALU registers, accumulators and
+MXM results. Memory is updated in place; levels keep the order of reads and writes of every word.
+"""
+
+from bisect import bisect_right, insort
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from isa import streams, timing
+from isa.geometry import ACCUMULATORS, ALUS, LANES, PLANES, Geometry
+from isa.instructions import (
+    EMITTING,
+    AccMode,
+    Accumulate,
+    Activate,
+    Alu,
+    DataType,
+    Distribute,
+    Format,
+    Gather,
+    InstallWeights,
+    LoadWeights,
+    Op,
+    Permute,
+    Read,
+    ReadWrite,
+    Scatter,
+    Shift,
+    Source,
+    Transpose,
+    Write,
+    neighbour,
+)
+from isa.issue import Issue
+from isa.program import Program
+
+from . import mem, mxm, sxm, vxm
+from .trace import Index
+
+ZERO = 0   # vector 0 and word 0 hold zeros
+_WORD = 4  # streams (bytes) of a 32-bit word
+
+
+class GoldenError(ValueError):
+    """A program that reads what nothing defines: names the instruction, its queue and cycle."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation on many independent events. arguments: int64 [event, column], meaning per method of _Run."""
+
+    kind: str
+    detail: object
+    arguments: np.ndarray
+
+
+@dataclass(frozen=True)
+class Drives:
+    """Every driven stream vector, by vector number; entry ZERO is none. Cycles in superlane 0.
+
+    stream: id. cycle, boundary: where it is first visible. issue: index into Plan.issues.
+    """
+
+    stream: np.ndarray
+    cycle: np.ndarray
+    boundary: np.ndarray
+    issue: np.ndarray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A Program resolved into steps. cycles: length of a run, from start to done."""
+
+    program: Program
+    issues: list[Issue]
+    cycles: int
+    steps: list[Step]
+    vectors: int
+    words: int
+    constants: dict[int, int]
+    drives: Drives
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.program.geometry
+
+    def producer(self, vector: int) -> Issue:
+        """The issue that drives a vector."""
+        return self.issues[self.drives.issue[vector]]
+
+    def bytes_per_image(self) -> int:
+        """Bytes that :func:`execute` keeps for each image beside its memory."""
+        return self.geometry.lanes * (self.vectors + _WORD * self.words)
+
+    @cached_property
+    def index(self) -> Index:
+        """Which vector is visible where; the trace of any image follows from it."""
+        return Index(self)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Values of one execution. vectors: uint8 [vector, image, lane]. memory: uint8 [image, slice, word, superlane, lane]
+    after the run."""
+
+    vectors: np.ndarray
+    memory: np.ndarray
+
+
+def memory_image(program: Program, images: int = 1) -> np.ndarray:
+    """The program's memory, uint8 [image, slice, word, superlane, lane]; words outside of its segments are zero."""
+    g = program.geometry
+    memory = np.zeros((images, 2 * g.mem_slices, g.words, g.superlanes, LANES), np.uint8)
+    for s in program.segments:
+        data = np.frombuffer(s.data, np.uint8).reshape(-1, g.superlanes, LANES)
+        memory[:, s.hemisphere * g.mem_slices + s.mem_slice, s.word:s.word + len(data)] = data
+    return memory
+
+
+def plan(program: Program) -> Plan:
+    """Resolve a program. Raises GoldenError if it reads something undefined, IssueError if its texts do not run."""
+    expansion = program.expand()
+    return _Planner(program, expansion.issues, expansion.cycles).plan()
+
+
+def execute(plan: Plan, memory: np.ndarray) -> Result:
+    """Run a plan over memory images, uint8 [image, 2M, W, S, 16]; the argument is not changed."""
+    return _Run(plan, memory).result()
+
+
+def run(plan: Plan, memory: np.ndarray, budget: int = 1 << 28) -> np.ndarray:
+    """Memory after a run of every image; works on as many images at once as keep the values below `budget` bytes."""
+    at_once = max(1, budget // max(1, plan.bytes_per_image()))
+    parts = [execute(plan, memory[i:i + at_once]).memory for i in range(0, len(memory), at_once)]
+    return np.concatenate(parts)
+
+
+# ---- planning -----------------------------------------------------------------------------------------------------
+
+@dataclass
+class _Plane:
+    """An MXM plane: loads by column group as (cycle, 16 vectors), the installing cycle in force, activations that wait for their ACC, entries."""
+
+    loads: dict[int, list] = field(default_factory=dict)
+    installed: int | None = None
+    matrices: dict[int, int] = field(default_factory=dict)
+    activations: dict[int, tuple] = field(default_factory=dict)
+    entries: list = field(default_factory=lambda: [None] * ACCUMULATORS)
+
+
+class _Planner:
+    """Walks issues in time order and records steps."""
+
+    def __init__(self, program, issues, cycles):
+        self.program, self.geometry, self.issues, self.cycles = program, program.geometry, issues, cycles
+        g = self.geometry
+        self.steps: dict[tuple, list] = {}
+        self.vector_level, self.word_level = [0], [0]
+        self.stream, self.cycle, self.boundary, self.source = [-1], [0], [0], [-1]
+        self.history: dict[int, list] = {}
+        self.constants = {0: ZERO}
+        self.loaded: dict[tuple, int] = {}
+        self.matrices: list[list] = []
+        self.matrix_level: list[int] = []
+        self.registers = [([], []) for _ in range(ALUS)]
+        self.planes = [_Plane() for _ in range(PLANES)]
+        self.write_level = np.zeros((2 * g.mem_slices, g.words), np.int32)
+        self.read_level = np.zeros((2 * g.mem_slices, g.words), np.int32)
+
+    def plan(self) -> Plan:
+        walks = {Read: self._read, Write: self._write, ReadWrite: self._read_write, Gather: self._gather,
+                 Scatter: self._scatter, Alu: self._alu, LoadWeights: self._load_weights, Activate: self._activate,
+                 InstallWeights: self._install, Accumulate: self._accumulate, Shift: self._shift,
+                 Permute: self._permute, Distribute: self._distribute, Transpose: self._transpose}
+        for now, issue in enumerate(self.issues):
+            self.now, self.issue = now, issue
+            walks[type(issue.instruction)](issue.instruction)
+        drives = Drives(np.array(self.stream), np.array(self.cycle), np.array(self.boundary), np.array(self.source))
+        return Plan(self.program, self.issues, self.cycles, self._pack(), len(self.vector_level), len(self.word_level),
+                    self.constants, drives)
+
+    def _pack(self):
+        packed = []
+        for (_, kind, detail), events in sorted(self.steps.items(), key=lambda s: s[0][0]):
+            if kind == "products":
+                packed += self._pack_products(events)
+            else:
+                packed.append(Step(kind, detail, np.array(events, np.int64)))
+        return packed
+
+    def _pack_products(self, events):
+        """One step for all matrices with the same number of activation vectors."""
+        by_matrix: dict[int, list] = {}
+        for matrix, *event in events:
+            by_matrix.setdefault(matrix, []).append(event)
+        by_count: dict[int, list] = {}
+        for matrix, of_matrix in by_matrix.items():
+            by_count.setdefault(len(of_matrix), []).append((matrix, of_matrix))
+        for group in by_count.values():
+            columns = np.array([self.matrices[matrix] for matrix, _ in group], np.int64)
+            yield Step("products", columns, np.array([of_matrix for _, of_matrix in group], np.int64))
+
+    # ---- bookkeeping ----------------------------------------------------------------------------------------------
+
+    def _error(self, text):
+        issue = self.issue
+        return GoldenError(f"{issue.queue.name} cycle {issue.cycle}: {issue.instruction} {text}")
+
+    def _step(self, kind, level, event, detail=None):
+        self.steps.setdefault((level, kind, detail), []).append(event)
+
+    def _level(self, vectors):
+        return 1 + max(map(self.vector_level.__getitem__, vectors))
+
+    def _sample(self, stream, size=1) -> list[int]:
+        """Vectors of a stream group that the issue samples."""
+        cycle = self.issue.cycle + timing.D_SKEW
+        boundary = streams.sample_boundary(self.issue.queue.group, stream)
+        return [self._visible(s, cycle, boundary) for s in range(stream, stream + size)]
+
+    def _visible(self, stream, cycle, boundary):
+        for driven, vector in reversed(self.history.get(_diagonal(stream, cycle, boundary), ())):
+            if driven <= cycle:
+                return vector
+        raise self._error(f"samples {streams.name(stream)} at boundary {boundary} in cycle {cycle}: nothing is driven there")
+
+    def _drive(self, stream, level, d_func) -> int:
+        """A new vector on a stream, visible d_func after the issue."""
+        cycle, vector = self.issue.cycle + d_func, len(self.vector_level)
+        boundary = streams.drive_boundary(self.issue.queue.group, stream)
+        self.vector_level.append(level)
+        self.stream.append(stream)
+        self.cycle.append(cycle)
+        self.boundary.append(boundary)
+        self.source.append(self.now)
+        insort(self.history.setdefault(_diagonal(stream, cycle, boundary), []), (cycle, vector))
+        return vector
+
+    def _word(self, level) -> int:
+        self.word_level.append(level)
+        return len(self.word_level) - 1
+
+    def _constant(self, value) -> int:
+        if value not in self.constants:
+            self.constants[value] = self._word(0)
+        return self.constants[value]
+
+    def _drive_word(self, word, stream, size, d_func):
+        """Drive the low bytes of a word on a group of streams."""
+        level = 1 + self.word_level[word]
+        for byte in range(size):
+            self._step("drive", level, (word, 8 * byte, self._drive(stream + byte, level, d_func)))
+
+    def _slice(self):
+        return self.issue.queue.hemisphere * self.geometry.mem_slices + self.issue.queue.unit
+
+    # ---- MEM ------------------------------------------------------------------------------------------------------
+
+    def _read(self, i):
+        self._read_word(i.address, i.stream)
+
+    def _write(self, i):
+        self._write_word(i.address, i.stream)
+
+    def _read_write(self, i):
+        self._read_word(i.read_address, i.read_stream)
+        self._write_word(i.write_address, i.write_stream)
+
+    def _read_word(self, address, stream):
+        s = self._slice()
+        level = 1 + int(self.write_level[s, address])
+        self.read_level[s, address] = max(level, self.read_level[s, address])
+        self._step("read", level, (s, address, self._drive(stream, level, timing.MEM_D_FUNC)))
+
+    def _write_word(self, address, stream):
+        s = self._slice()
+        vector, = self._sample(stream)
+        level = 1 + max(self.vector_level[vector], int(self.write_level[s, address]), int(self.read_level[s, address]))
+        self.write_level[s, address] = level
+        self._step("write", level, (s, address, vector))
+
+    def _gather(self, i):
+        s, words = self._slice(), self._words(i)
+        maps, = self._sample(i.map_stream)
+        level = 1 + max(self.vector_level[maps], int(self.write_level[s, words].max(initial=0)))
+        self.read_level[s, words] = np.maximum(self.read_level[s, words], level)
+        vector = self._drive(i.stream, level, timing.MEM_D_FUNC)
+        self._step("gather", level, (s, i.start, i.base, i.limit, maps, vector))
+
+    def _scatter(self, i):
+        s, words = self._slice(), self._words(i)
+        (maps,), (vector,) = self._sample(i.map_stream), self._sample(i.stream)
+        level = 1 + max(self.vector_level[maps], self.vector_level[vector],
+                        int(self.write_level[s, words].max(initial=0)), int(self.read_level[s, words].max(initial=0)))
+        self.write_level[s, words] = level
+        self._step("scatter", level, (s, i.start, i.base, i.limit, maps, vector))
+
+    def _words(self, i):
+        return np.arange(i.start, i.start + i.limit) % self.geometry.words
+
+    # ---- VXM ------------------------------------------------------------------------------------------------------
+
+    def _alu(self, i):
+        a = self._operand(i.a, i.a_stream, i.a_format, i.immediate)
+        b = self._operand(i.b, i.b_stream, i.b_format, i.immediate)
+        c = self._operand(i.c, 0, Format.W32, 0)
+        word = self._combine(i.op, a, b, c)
+        self._register(word, self.issue.cycle + timing.alu_latency(i.op))
+        if i.drive:
+            self._drive_word(word, i.out_stream, i.out_format.size, timing.alu_d_func(i.op))
+
+    def _combine(self, op, a, b=ZERO, c=ZERO) -> int:
+        level = 1 + max(self.word_level[a], self.word_level[b], self.word_level[c])
+        word = self._word(level)
+        self._step("alu", level, (a, b, c, word), op)
+        return word
+
+    def _operand(self, source, stream, form, immediate) -> int:
+        match source:
+            case Source.NONE:
+                return ZERO
+            case Source.STREAM:
+                return self._load(tuple(self._sample(stream, form.size)), form)
+            case Source.IMMEDIATE:
+                return self._constant(immediate)
+        unit = neighbour(self.issue.queue.unit, source)
+        visible, words = self.registers[unit]
+        at = bisect_right(visible, self.issue.cycle + timing.D_SKEW)
+        if not at:
+            raise self._error(f"reads the register of ALU {unit}, which has no result yet")
+        return words[at - 1]
+
+    def _load(self, vectors, form) -> int:
+        """The word of the vectors of a stream group, lowest byte first."""
+        key = vectors, form
+        if key not in self.loaded:
+            level = self._level(vectors)
+            self.loaded[key] = self._word(level)
+            self._step("load", level, (*vectors, self.loaded[key]), form)
+        return self.loaded[key]
+
+    def _register(self, word, visible):
+        cycles, words = self.registers[self.issue.queue.unit]
+        at = bisect_right(cycles, visible)
+        cycles.insert(at, visible)
+        words.insert(at, word)
+
+    # ---- MXM ------------------------------------------------------------------------------------------------------
+
+    def _plane(self) -> _Plane:
+        return self.planes[self.issue.queue.unit]
+
+    def _load_weights(self, i):
+        self._plane().loads.setdefault(i.group, []).append((self.issue.cycle, self._sample(i.stream, LANES)))
+
+    def _install(self, _):
+        self._plane().installed = self.issue.cycle
+
+    def _activate(self, i):
+        plane = self._plane()
+        if i.install:
+            plane.installed = self.issue.cycle
+        if plane.installed is None:
+            raise self._error("uses weights that were never installed")
+        vector, = self._sample(i.stream)
+        plane.activations[self.issue.cycle] = vector, int(i.type is DataType.UINT8), plane.installed
+
+    def _accumulate(self, i):
+        plane, r = self._plane(), self._result()
+        if i.mode in (AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR):
+            if plane.entries[i.entry] is None:
+                raise self._error(f"reads accumulator entry {i.entry}, which was never started")
+            r = self._combine(Op.ADD, plane.entries[i.entry], r)
+        if i.mode in (AccMode.START, AccMode.ADD):
+            plane.entries[i.entry] = r
+        if i.mode is AccMode.EMIT_CLEAR:
+            plane.entries[i.entry] = ZERO
+        if i.mode in EMITTING:
+            self._drive_word(r, i.stream, _WORD, timing.ACC_D_FUNC)
+
+    def _result(self) -> int:
+        """Word of the result that is at the plane's port in this cycle."""
+        plane = self._plane()
+        sampled = self.issue.cycle - timing.acc_after_activate(self.geometry)
+        if sampled not in plane.activations:
+            raise self._error(f"takes a result, but no activation was sampled by an issue at cycle {sampled}")
+        vector, unsigned, installed = plane.activations.pop(sampled)
+        if installed not in plane.matrices:
+            plane.matrices[installed] = self._matrix(plane, installed)
+        matrix = plane.matrices[installed]
+        level = max(self._level([vector]), self.matrix_level[matrix])
+        word = self._word(level)
+        self._step("products", level, (matrix, vector, unsigned, word))
+        return word
+
+    def _matrix(self, plane, installed) -> int:
+        """Columns of the weights installed in a cycle: group j takes the last load before installed + j."""
+        columns = []
+        for group in range(self.geometry.superlanes):
+            loads = [vectors for cycle, vectors in plane.loads.get(group, ()) if cycle < installed + group]
+            if not loads:
+                raise self._error(f"uses the weights installed at cycle {installed}, but column group {group} was not loaded")
+            columns += loads[-1]
+        self.matrices.append(columns)
+        self.matrix_level.append(self._level(columns))
+        return len(self.matrices) - 1
+
+    # ---- SXM ------------------------------------------------------------------------------------------------------
+
+    def _shift(self, i):
+        vector, = self._sample(i.stream)
+        level = self._level([vector])
+        out = self._drive(i.out_stream, level, timing.sxm_network_d_func(self.geometry))
+        self._step("shift", level, (vector, i.amount, i.up, i.fill, out))
+
+    def _permute(self, i):
+        vectors = *self._sample(i.stream), *self._sample(i.map_stream, 2)
+        level = self._level(vectors)
+        out = self._drive(i.out_stream, level, timing.sxm_network_d_func(self.geometry))
+        self._step("permute", level, (*vectors, out))
+
+    def _distribute(self, i):
+        vectors = *self._sample(i.stream), *self._sample(i.map_stream)
+        level = self._level(vectors)
+        out = self._drive(i.out_stream, level, timing.SXM_LOCAL_D_FUNC)
+        self._step("distribute", level, (*vectors, out))
+
+    def _transpose(self, i):
+        vectors = self._sample(i.stream, LANES)
+        level = self._level(vectors)
+        out = [self._drive(i.out_stream + s, level, timing.SXM_LOCAL_D_FUNC) for s in range(LANES)]
+        self._step("transpose", level, (*vectors, *out))
+
+
+def _diagonal(stream, cycle, boundary) -> int:
+    """Key of the diagonal a value travels on, unique for each stream."""
+    along = cycle - boundary if stream < streams.STREAMS else cycle + boundary
+    return along * streams.STREAM_IDS + stream
+
+
+# ---- execution ----------------------------------------------------------------------------------------------------
+
+class _Run:
+    """Values of one execution; a method for each kind of step, called with the columns of its arguments."""
+
+    def __init__(self, plan: Plan, memory: np.ndarray):
+        g = plan.geometry
+        shape = (2 * g.mem_slices, g.words, g.superlanes, LANES)
+        if memory.ndim != 5 or memory.shape[1:] != shape or memory.dtype != np.uint8:
+            raise ValueError(f"memory must be uint8 [image, {', '.join(map(str, shape))}], not {memory.dtype} {memory.shape}")
+        self.memory = memory.copy()
+        self.lanes = (len(memory), g.lanes)
+        self.split = (len(memory), g.superlanes, LANES)
+        self.vectors = np.empty((plan.vectors, *self.lanes), np.uint8)
+        self.words = np.empty((plan.words, *self.lanes), np.uint32)
+        self.vectors[ZERO] = 0
+        for value, word in plan.constants.items():
+            self.words[word] = value
+        for step in plan.steps:
+            getattr(self, step.kind)(step.detail, *np.moveaxis(step.arguments, -1, 0))
+
+    def result(self) -> Result:
+        return Result(self.vectors, self.memory)
+
+    def _split(self, vectors):
+        return self.vectors[vectors].reshape(-1, *self.split)
+
+    def read(self, _, slices, addresses, out):
+        self.vectors[out] = mem.read(self.memory, slices, addresses).reshape(-1, *self.lanes)
+
+    def write(self, _, slices, addresses, data):
+        mem.write(self.memory, slices, addresses, self._split(data))
+
+    def gather(self, _, slices, starts, bases, limits, maps, out):
+        found = mem.gather(self.memory, slices, starts, bases, limits, self._split(maps))
+        self.vectors[out] = found.reshape(-1, *self.lanes)
+
+    def scatter(self, _, slices, starts, bases, limits, maps, data):
+        mem.scatter(self.memory, slices, starts, bases, limits, self._split(maps), self._split(data))
+
+    def load(self, form, *arguments):
+        quads = self.vectors[np.stack(arguments[:-1])]
+        self.words[arguments[-1]] = vxm.extend(np.moveaxis(quads, 0, -1), form)
+
+    def alu(self, op, a, b, c, out):
+        operands = (self.words[x] for x in (a, b, c)[:vxm.operands(op)])
+        self.words[out] = vxm.FUNCTIONS[op](*operands)
+
+    def drive(self, _, words, shifts, out):
+        self.vectors[out] = self.words[words] >> shifts.astype(np.uint32)[:, None, None] & 0xFF
+
+    def products(self, columns, activations, unsigned, out):
+        self.words[out] = mxm.products(self.vectors[activations], unsigned.astype(bool), self.vectors[columns])
+
+    def shift(self, _, data, amounts, up, fill, out):
+        self.vectors[out] = sxm.shift(self.vectors[data], amounts, up, fill)
+
+    def permute(self, _, data, low, high, out):
+        self.vectors[out] = sxm.permute(self.vectors[data], self.vectors[low], self.vectors[high])
+
+    def distribute(self, _, data, maps, out):
+        self.vectors[out] = sxm.distribute(self.vectors[data], self.vectors[maps])
+
+    def transpose(self, _, *vectors):
+        sources, out = np.stack(vectors[:LANES], 1), np.stack(vectors[LANES:], 1)
+        self.vectors[out] = sxm.transpose(self.vectors[sources])

@@ -1,0 +1,96 @@
+"""The stream trace of a run: which word is visible in every cycle at every boundary, superlane and stream.
+
+A trace has the form in which the RTL records one: headers and words. A header stands for one (cycle, boundary, superlane) with at least one
+driven stream; the words of its driven streams follow each other in ascending order of stream id. Headers are sorted by (cycle, boundary,
+superlane). In superlane k everything happens k cycles after superlane 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isa.geometry import LANES
+from isa.issue import Issue
+from isa.streams import STREAM_IDS, STREAMS
+
+HEADER = np.dtype([("cycle", "<u4"), ("boundary", "<u2"), ("superlane", "<u2"), ("driven", "<u8")])
+WORD_BYTES = LANES + 2   # 16 data bytes, then the 9 check bits in two bytes
+
+
+@dataclass(frozen=True)
+class Trace:
+    """headers: HEADER array. words: uint8 [word, 18]."""
+
+    headers: np.ndarray
+    words: np.ndarray
+
+
+class Index:
+    """Where the vectors of a plan are visible; independent of data.
+
+    headers: HEADER array of the trace. vector: for each trace word its vector. superlane: its superlane.
+    """
+
+    def __init__(self, plan):
+        self.plan = plan
+        g = plan.geometry
+        vector, cycle, boundary, stream = _visible(plan)
+        position = (cycle.astype(np.int64) * g.boundaries + boundary) * g.superlanes * STREAM_IDS + stream
+        # superlane k: k cycles later, k-th superlane
+        step = (g.boundaries * g.superlanes + 1) * STREAM_IDS
+        keys = (position[None, :] + step * np.arange(g.superlanes)[:, None]).ravel()
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        self.vector = np.tile(vector, g.superlanes)[order].astype(np.int32)
+        place, stream = np.divmod(keys, STREAM_IDS)
+        rest, superlane = np.divmod(place, g.superlanes)
+        self.superlane = superlane.astype(np.uint8)
+        first = np.flatnonzero(np.diff(place, prepend=-1))
+        self.headers = np.empty(len(first), HEADER)
+        self.headers["cycle"], self.headers["boundary"] = np.divmod(rest[first], g.boundaries)
+        self.headers["superlane"] = superlane[first]
+        bits = np.uint64(1) << stream.astype(np.uint64)
+        self.headers["driven"] = np.bitwise_or.reduceat(bits, first) if len(first) else 0
+
+    def trace(self, vectors: np.ndarray, image: int = 0) -> Trace:
+        """The trace of one image; vectors as in golden.chip.Result."""
+        words = np.zeros((len(self.vector), WORD_BYTES), np.uint8)
+        split = np.ascontiguousarray(vectors[:, image]).reshape(-1, LANES)
+        words[:, :LANES] = split[self.vector.astype(np.int64) * self.plan.geometry.superlanes + self.superlane]
+        return Trace(self.headers, words)
+
+    def producer(self, word: int) -> tuple[Issue, str]:
+        """The issue that drove a trace word, and its model operation."""
+        issue = self.plan.producer(int(self.vector[word]))
+        return issue, self.plan.program.operation_of(issue.queue.name, issue.entry)
+
+
+def trace(plan, vectors: np.ndarray, image: int = 0) -> Trace:
+    """The trace of one image of an execution."""
+    return plan.index.trace(vectors, image)
+
+
+def _visible(plan):
+    """(vector, cycle, boundary, stream) of every place where a vector is visible in superlane 0."""
+    drives, last = plan.drives, plan.geometry.boundaries - 1
+    vector = np.arange(1, plan.vectors)
+    stream, cycle, boundary = drives.stream[1:], drives.cycle[1:], drives.boundary[1:]
+    east = stream < STREAMS
+    hops = np.where(east, last - boundary, boundary) + 1
+    hops = np.minimum(hops, _until_driven_over(stream, cycle, boundary, east))
+    start = np.cumsum(hops) - hops
+    source = np.repeat(np.arange(len(vector)), hops)
+    age = np.arange(len(source)) - start[source]
+    along = np.where(east, 1, -1)
+    return vector[source], cycle[source] + age, boundary[source] + along[source] * age, stream[source]
+
+
+def _until_driven_over(stream, cycle, boundary, east):
+    """Cycles until another vector is driven over each one, a large number if none is."""
+    diagonal = np.where(east, cycle - boundary, cycle + boundary)
+    order = np.lexsort((cycle, diagonal, stream))
+    s, d, c = stream[order], diagonal[order], cycle[order]
+    distance = np.full(len(order), 1 << 30)
+    followed = (s[1:] == s[:-1]) & (d[1:] == d[:-1])
+    distance[order[:-1][followed]] = (c[1:] - c[:-1])[followed]
+    return distance

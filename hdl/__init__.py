@@ -1,0 +1,1 @@
+"""Amaranth description of the machine: what does happen."""

@@ -1,0 +1,332 @@
+"""ICU: the instruction queues and the barrier between them."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.mem import HostPort
+from hdl.sram import ID_BITS, Sram, text_id
+from hdl.stamp import stamp
+from isa import timing
+from isa.geometry import QUEUE_DEPTH, Geometry, Queue, QueueKind
+from isa.instructions import (
+    OPCODE_BITS,
+    WORD_BYTES,
+    Accumulate,
+    Activate,
+    Halt,
+    LoadWeights,
+    Nop,
+    Notify,
+    ReadWrite,
+    Repeat,
+    Sync,
+    issue_width,
+    layout,
+    unit_instructions,
+)
+
+TEXT_BITS = 8 * WORD_BYTES
+ENTRY_BITS = (QUEUE_DEPTH - 1).bit_length()
+COUNT_BITS = layout(Repeat)["n"].width
+BEAT_BITS = max(layout(cls)["n"].width for cls in (LoadWeights, Activate, Accumulate))
+
+
+def text_host_port() -> HostPort:
+    """Host port of one queue's text memory: address is the entry, data one instruction."""
+    return HostPort(select_bits=0, address_bits=ENTRY_BITS, data_bits=TEXT_BITS)
+
+
+class IcuQueue(wiring.Component):
+    """One instruction queue: text memory of QUEUE_DEPTH instructions and its issue logic.
+
+    start: one cycle, the one before cycle 0. running: 1 in cycles 0, 1, .. of the run; nothing issues without it.
+    Every start begins at entry 0 with clean state; the text stays.
+    issue: bits 0 .. issue_width(kind)-1 of the instruction that issues in this cycle; opcode 0 if there is none. NOP,
+    Repeat, Sync, Notify and Halt stay inside. Bursts come as one instruction with n = 1 in each cycle. Absent for kinds
+    without instructions of their own.
+    notify: the queue issues Notify. release: comes barrier - 1 cycles after a Notify and wakes the queue if it was parked
+    at or before that Notify, so that its next instruction issues barrier cycles after it.
+    halted, from the cycle after Halt, and parked, from the cycle after Sync: levels.
+    underrun: 1 for one cycle if the queue is empty (beyond its text, or an entry of opcode 0); it then stops, not halted.
+    illegal: 1 for each instruction that this queue does not know, a count of 0, and a Repeat that repeats nothing or is
+    faster than its burst; such an instruction takes one cycle and issues nothing.
+
+    host: see :class:`hdl.mem.HostPort`, while not running. Writing entry i makes the text i + 1 instructions long; clear
+    makes it empty; sim_load = 1 at a clock edge makes it QUEUE_DEPTH long (whatever was loaded, then zeros: under-run).
+    id: SRAM id (hdl.sram.text_id). sim_load, sim_dump: see sim/rtl/lpu_sram.v.
+    """
+
+    def __init__(self, *, kind: QueueKind, geometry: Geometry):
+        self.kind, self.geometry = kind, geometry
+        self.width = issue_width(kind)
+        self.burst = next((cls for cls in unit_instructions(kind) if "n" in layout(cls)), None)
+        super().__init__({
+            "start": In(1), "running": In(1), "clear": In(1), "notify": Out(1), "release": In(1),
+            "halted": Out(1), "parked": Out(1), "underrun": Out(1), "illegal": Out(1),
+            "host": In(text_host_port()), "id": In(ID_BITS), "sim_load": In(1), "sim_dump": In(1),
+            **({"issue": Out(self.width)} if self.width else {}),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        self._state()
+        self._fetch(m)
+        with m.If(self.start):
+            m.d.sync += [self.active.eq(1), self.halted.eq(0), self.parked.eq(0), self.wait.eq(0), self.again.eq(0),
+                         self.beats.eq(0), self.repeatable.eq(0)]
+        with m.Elif(self.running & self.active):
+            with m.If(self.parked):
+                self._park(m)
+            with m.Elif(self.beats != 0):
+                self._continue_burst(m)
+            with m.Elif(self.wait != 0):
+                m.d.sync += self.wait.eq(self.wait - 1)
+            with m.Elif(self.again != 0):
+                self._repeat(m, self.again, self.gap)
+            with m.Else():
+                self._decode(m)
+        return m
+
+    def _state(self):
+        self.active = Signal()                       # between start and Halt or under-run
+        self.head = Signal(TEXT_BITS)                # the next instruction
+        self.filled = Signal()                       # head is within the text
+        self.consume = Signal()
+        self.wait = Signal(COUNT_BITS)               # idle cycles before anything else happens
+        self.base = Signal(max(self.width, 1), reset_less=True)   # last instruction of the unit, moved by its strides
+        self.repeatable = Signal()                   # the previous instruction was one
+        self.again = Signal(COUNT_BITS)              # repetitions to come
+        self.gap = Signal(COUNT_BITS, reset_less=True)   # idle cycles between them
+        self.beats = Signal(BEAT_BITS)               # cycles of a burst to come
+        self.beat = Signal(BEAT_BITS, reset_less=True)   # number of the next of them
+        self.parked_for = Signal(range(timing.barrier(self.geometry)), reset_less=True)
+
+    def _fetch(self, m):
+        """Text memory: head follows one cycle after start and after every consumed instruction."""
+        m.submodules.text = text = Sram(width=TEXT_BITS, depth=QUEUE_DEPTH)
+        host, length, entry, following = self.host, Signal(ENTRY_BITS + 1), Signal(ENTRY_BITS + 1), Signal(ENTRY_BITS + 1)
+        answering, fetch = Signal(), Signal()
+        m.d.comb += [
+            fetch.eq(self.start | self.consume), entry.eq(Mux(self.start, 0, following)),
+            text.r_en.eq(fetch | host.valid & ~host.write),
+            text.r_addr.eq(Mux(fetch, entry, host.address)[:ENTRY_BITS]),
+            text.w_en.eq(host.valid & host.write), text.w_addr.eq(host.address), text.w_data.eq(host.wdata),
+            text.id.eq(self.id), text.sim_load.eq(self.sim_load), text.sim_dump.eq(self.sim_dump),
+            self.head.eq(text.r_data), host.rdata.eq(Mux(answering, text.r_data, 0)),
+        ]
+        m.d.sync += answering.eq(host.valid & ~host.write)
+        with m.If(fetch):
+            m.d.sync += [following.eq(entry + 1), self.filled.eq(entry < length)]
+        with m.If(self.sim_load):
+            m.d.sync += length.eq(QUEUE_DEPTH)
+        with m.Elif(self.clear):
+            m.d.sync += length.eq(0)
+        with m.Elif(text.w_en):
+            m.d.sync += length.eq(host.address + 1)
+
+    def _park(self, m):
+        enough = timing.barrier(self.geometry) - 2   # cycles that a queue in time has been parked when release comes
+        with m.If(self.parked_for != enough):
+            m.d.sync += self.parked_for.eq(self.parked_for + 1)
+        with m.Elif(self.release):
+            m.d.sync += self.parked.eq(0)
+
+    def _decode(self, m):
+        """Nothing is under way: take the head."""
+        with m.If(~self.filled):
+            self._stop(m, self.underrun)
+        with m.Else(), m.Switch(self.head[:OPCODE_BITS]):
+            with m.Case(0):
+                self._stop(m, self.underrun)
+            with m.Case(Halt.OPCODE):
+                self._stop(m)
+                m.d.sync += self.halted.eq(1)
+            with m.Case(Nop.OPCODE):
+                self._decode_nop(m)
+            with m.Case(Repeat.OPCODE):
+                self._decode_repeat(m)
+            with m.Case(Sync.OPCODE):
+                self._take(m)
+                m.d.sync += [self.parked.eq(1), self.parked_for.eq(0)]
+            with m.Case(Notify.OPCODE):
+                self._take(m)
+                m.d.comb += self.notify.eq(1)
+            if self.width:
+                with m.Case(*(cls.OPCODE for cls in unit_instructions(self.kind))):
+                    self._decode_unit(m)
+            with m.Default():
+                self._refuse(m)
+
+    def _stop(self, m, *pulses):
+        m.d.sync += self.active.eq(0)
+        m.d.comb += [pulse.eq(1) for pulse in pulses]
+
+    def _take(self, m, repeatable=0):
+        m.d.comb += self.consume.eq(1)
+        m.d.sync += self.repeatable.eq(repeatable)
+
+    def _refuse(self, m):
+        self._take(m)
+        m.d.comb += self.illegal.eq(1)
+
+    def _decode_nop(self, m):
+        n = _field(self.head, Nop, "n")
+        with m.If(n == 0):
+            self._refuse(m)
+        with m.Else():
+            self._take(m)
+            m.d.sync += self.wait.eq(n - 1)
+
+    def _decode_repeat(self, m):
+        n, d, duration = _field(self.head, Repeat, "n"), _field(self.head, Repeat, "d"), self._duration(self.base)
+        with m.If(~self.repeatable | (n == 0) | (d < duration)):
+            self._refuse(m)
+        with m.Elif(d == duration):
+            self._take(m)
+            self._repeat(m, n, 0)
+        with m.Else():
+            self._take(m)
+            m.d.sync += [self.again.eq(n), self.gap.eq(d - duration), self.wait.eq(d - duration - 1)]
+
+    def _decode_unit(self, m):
+        duration = self._duration(self.head)
+        with m.If(duration == 0):
+            self._refuse(m)
+        with m.Else():
+            self._take(m, repeatable=1)
+            m.d.sync += self.base.eq(self.head)
+            self._begin(m, self.head[:self.width])
+
+    def _repeat(self, m, left: Value, gap: Value):
+        """Issue the last instruction again, with its strides; ``left`` counts this repetition."""
+        m.d.sync += [self.again.eq(left - 1), self.wait.eq(Mux(left == 1, 0, gap))]
+        if not self.width:
+            return
+        moved = self._moved(m)
+        m.d.sync += self.base.eq(moved)
+        self._begin(m, moved)
+
+    def _begin(self, m, word: Value):
+        """Issue the first cycle of an instruction."""
+        m.d.comb += self.issue.eq(self._beat_of(word, 0))
+        if self.burst:
+            m.d.sync += [self.beats.eq(self._duration(word) - 1), self.beat.eq(1)]
+
+    def _continue_burst(self, m):
+        if self.burst:
+            m.d.comb += self.issue.eq(self._beat_of(self.base, self.beat))
+            m.d.sync += [self.beats.eq(self.beats - 1), self.beat.eq(self.beat + 1)]
+
+    def _duration(self, word: Value) -> Value:
+        """Issue cycles of an instruction of the unit."""
+        if self.burst is None:
+            return Value.cast(1)
+        return Mux(word[:OPCODE_BITS] == self.burst.OPCODE, _field(word, self.burst, "n"), 1)
+
+    def _beat_of(self, word: Value, beat) -> Value:
+        """What a burst issues in its cycle number ``beat``; other instructions as they are."""
+        if self.burst is None:
+            return word
+        changes = {"n": 1}
+        for name in {LoadWeights: ("group",), Accumulate: ("entry",)}.get(self.burst, ()):
+            changes[name] = _field(word, self.burst, name) + beat
+        if self.burst is Activate:
+            changes["install"] = _field(word, Activate, "install") & (Value.cast(beat) == 0)
+        changed = _replace(word, self.burst, changes)
+        return Mux(word[:OPCODE_BITS] == self.burst.OPCODE, changed, word)
+
+    def _moved(self, m) -> Value:
+        """The last instruction with its strides added to its addresses, modulo W. All MEM instructions have them in the
+        places of ReadWrite."""
+        if self.kind is not QueueKind.MEM:
+            return self.base
+        moved = Signal(self.width)
+        changes = {f"{what}_address": (_field(self.base, ReadWrite, f"{what}_address")
+                                       + _field(self.base, ReadWrite, f"{what}_stride")) & (self.geometry.words - 1)
+                   for what in ("read", "write")}
+        m.d.comb += moved.eq(_replace(self.base, ReadWrite, changes))
+        return moved
+
+
+class Icu(wiring.Component):
+    """All instruction queues of a chip and the barrier between them.
+
+    start, running, clear_queues: to all queues, see :class:`IcuQueue`. halted, parked, underrun, illegal: one bit for each
+    queue, numbered as in Geometry.queues. issue_<index>: issue bus of a queue (see :meth:`issue_of`), absent for kinds
+    without instructions of their own.
+
+    Host: queue has a 1 for the queue accessed in this cycle, at most one; address, write, data as in
+    :class:`hdl.mem.HostPort`; read_data is the instruction read, in the next cycle, else 0.
+    """
+
+    def __init__(self, *, geometry: Geometry):
+        self.geometry = geometry
+        count = len(geometry.queues)
+        buses = {_bus(queue): Out(issue_width(queue.kind)) for queue in geometry.queues if issue_width(queue.kind)}
+        super().__init__({
+            "start": In(1), "running": In(1), "clear_queues": In(1),
+            "halted": Out(count), "parked": Out(count), "underrun": Out(count), "illegal": Out(count),
+            "queue": In(count), "address": In(ENTRY_BITS), "write": In(1), "data": In(TEXT_BITS),
+            "read_data": Out(TEXT_BITS), "sim_load": In(1), "sim_dump": In(1), **buses,
+        })
+
+    def issue_of(self, queue: Queue) -> Signal | None:
+        """The issue bus of a queue; None if its kind has no instructions of its own."""
+        return getattr(self, _bus(queue), None)
+
+    def elaborate(self, platform):
+        m = Module()
+        queues = [stamp(IcuQueue, kind=queue.kind, geometry=self.geometry) for queue in self.geometry.queues]
+        line = Signal(timing.barrier(self.geometry) - 1)
+        with m.If(self.running):
+            m.d.sync += line.eq(Cat(Cat(part.notify for part in queues).any(), line))
+        with m.Else():
+            m.d.sync += line.eq(0)
+        reading = Signal(len(queues))
+        m.d.sync += reading.eq(Mux(self.write, 0, self.queue))
+        for i, (queue, part) in enumerate(zip(self.geometry.queues, queues)):
+            m.submodules[f"queue_{i}"] = part
+            self._connect(m, i, part, release=line[-1], id=text_id(self.geometry, queue))
+            if self.issue_of(queue) is not None:
+                m.d.comb += self.issue_of(queue).eq(part.issue)
+        with m.If(reading.any()):
+            for i, part in enumerate(queues):
+                with m.If(reading[i]):
+                    m.d.comb += self.read_data.eq(part.host.rdata)
+        return m
+
+    def _connect(self, m, i, part, **inputs):
+        m.d.comb += [
+            part.start.eq(self.start), part.running.eq(self.running), part.clear.eq(self.clear_queues),
+            self.halted[i].eq(part.halted), self.parked[i].eq(part.parked),
+            self.underrun[i].eq(part.underrun), self.illegal[i].eq(part.illegal),
+            part.host.valid.eq(self.queue[i]), part.host.write.eq(self.write), part.host.address.eq(self.address),
+            part.host.wdata.eq(self.data), part.sim_load.eq(self.sim_load), part.sim_dump.eq(self.sim_dump),
+            *(getattr(part, name).eq(value) for name, value in inputs.items()),
+        ]
+
+
+def _bus(queue: Queue) -> str:
+    return f"issue_{queue.index}"
+
+
+def _field(word: Value, cls: type, name: str) -> Value:
+    """A field of an instruction word."""
+    spec = layout(cls)[name]
+    value = word[spec.lo:spec.lo + spec.width]
+    return value.as_signed() if spec.signed else value
+
+
+def _replace(word: Value, cls: type, changes: dict[str, Value]) -> Value:
+    """The instruction word with fields replaced."""
+    parts, position = [], 0
+    for name, spec in sorted(layout(cls).items(), key=lambda item: item[1].lo):
+        if name in changes:
+            parts += [word[position:spec.lo], _resize(Value.cast(changes[name]), spec.width)]
+            position = spec.lo + spec.width
+    return Cat(*parts, word[position:])
+
+
+def _resize(value: Value, width: int) -> Value:
+    return Cat(value, Const(0, width))[:width]

@@ -1,0 +1,71 @@
+"""MXM: the two planes of one hemisphere, assembled from S edge tiles and S x S supercell pairs."""
+
+from amaranth import Cat, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from hdl.mxm.edge import ISSUE_BITS, QUEUES, MxmEdge
+from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SupercellPair, sums_of
+from hdl.stamp import stamp
+from hdl.stream import StreamSide
+from isa.geometry import Geometry
+
+
+class Mxm(wiring.Component):
+    """One hemisphere's MXM; the same for both hemispheres, because it samples and drives either direction.
+
+    e_in, w_in, e_out, w_out, error: those of the :class:`MxmEdge` of each superlane. issue_in: the issue buses below
+    superlane 0, one for each of :data:`hdl.mxm.edge.QUEUES`; the instructions climb by themselves.
+
+    With S superlanes, a vector sampled in cycle Ts (superlane k: Ts + k) is at the result port of superlane j in
+    Ts + S + 1 + j: supercell (k, j) sees activations in Ts + 1 + k + j and its partial sums one cycle later.
+    edge, pair: the tile kinds, exchangeable for tests of the checks.
+    """
+
+    def __init__(self, *, geometry: Geometry, edge: type = MxmEdge, pair: type = SupercellPair):
+        self.geometry, self.edge, self.pair = geometry, edge, pair
+        s = geometry.superlanes
+        super().__init__({
+            "e_in": In(StreamSide()).array(s), "w_in": In(StreamSide()).array(s),
+            "e_out": Out(StreamSide()).array(s), "w_out": Out(StreamSide()).array(s),
+            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "error": Out(s),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        s = self.geometry.superlanes
+        edges = [stamp(self.edge, geometry=self.geometry) for _ in range(s)]
+        pairs = [[stamp(self.pair) for _ in range(s)] for _ in range(s)]
+        for k, edge in enumerate(edges):
+            m.submodules[f"edge_{k}"] = edge
+            self._connect_edge(m, k, edge, edges[k - 1].issue_out if k else self.issue_in)
+            for j, pair in enumerate(pairs[k]):
+                m.submodules[f"pair_{k}_{j}"] = pair
+                self._connect_pair(m, pair, edge, j, pairs[k][j - 1] if j else None, pairs[k - 1][j] if k else None)
+        for j, edge in enumerate(edges):
+            self._connect_result(m, edge, pairs[s - 1][j])
+        m.d.comb += self.error.eq(Cat(edge.error for edge in edges))
+        return m
+
+    def _connect_edge(self, m, k, edge, issue):
+        for name in ("e_in", "w_in", "e_out", "w_out"):
+            connect(m, getattr(edge, name), wiring.flipped(getattr(self, name)[k]))
+        m.d.comb += [port.eq(word) for port, word in zip(edge.issue_in, issue, strict=True)]
+
+    @staticmethod
+    def _connect_pair(m, pair, edge, j, western, southern):
+        """western, southern: neighbours, None at the edge and at the south end, where the partial sums are zero."""
+        for p in range(PLANES_PER_HEMISPHERE):
+            connect(m, western.east[p] if western else edge.activation[p], pair.west[p])
+            m.d.comb += pair.weights[p].load.eq(edge.load[p][j])
+            m.d.comb += [port.eq(word) for port, word in zip(pair.weights[p].words, edge.row[p], strict=True)]
+            if southern:
+                connect(m, southern.north[p], pair.south[p])
+            else:
+                m.d.comb += [total.eq(0) for total in sums_of(pair.south[p])]
+
+    @staticmethod
+    def _connect_result(m, edge, northern):
+        for p in range(PLANES_PER_HEMISPHERE):
+            connect(m, northern.north[p], edge.result[p])
+            m.d.comb += edge.result_valid[p].eq(northern.east[p].valid)

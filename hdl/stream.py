@@ -1,0 +1,124 @@
+"""Streams: the signature of one stream-register file, its registers, and the muxes that sample it.
+
+A stream-register file (SRF) of one superlane and one direction holds 32 words of 137 bits (128 data, low lane lowest, and
+9 check bits above them) and one driven bit for each. All values are *visible* values, that is register outputs: an
+eastward word visible at boundary b in cycle t is visible at b+1 in t+1 unless somebody drives over it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from isa.geometry import LANES, STREAMS
+
+DATA_BITS = 8 * LANES
+CHECK_BITS = 9
+WORD_BITS = DATA_BITS + CHECK_BITS
+STREAM_BITS = STREAMS.bit_length() - 1   # bits of a stream number within one direction; the next bit is the direction
+
+
+class StreamSide(wiring.Signature):
+    """One SRF of one superlane and one direction, seen from the side that drives it.
+
+    driven: bit i is 1 if somebody drove stream i. data: the 32 words; meaningful where the driven bit is 1.
+    """
+
+    def __init__(self):
+        super().__init__({"driven": Out(STREAMS), "data": Out(WORD_BITS).array(STREAMS)})
+
+    def __repr__(self):
+        return "StreamSide()"
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A request to drive streams of one direction; the words are visible in the SRF one cycle later.
+
+    select: 32 bits, 1 for every stream that is driven. words: one word of 137 bits for all of them, or a sequence of 32
+    words, one for each stream.
+    """
+
+    select: Value
+    words: Value | Sequence[Value]
+
+    def word(self, stream: int) -> Value:
+        """The word for one stream."""
+        if isinstance(self.words, Sequence) and not isinstance(self.words, Value):
+            return self.words[stream]
+        return self.words
+
+
+def with_check_bits(data: Value) -> Value:
+    """The 137-bit word of 128 data bits. The check bits are zero until ECC is built."""
+    assert len(data) == DATA_BITS, f"a superlane word has {DATA_BITS} data bits, not {len(data)}"
+    return Cat(data, Const(0, CHECK_BITS))
+
+
+def one_hot(stream: Value, enable: Value, *, size: int = 1) -> Value:
+    """32 bits with a 1 for every stream of the aligned group that starts at ``stream`` (5 bits); 0 if not enabled."""
+    assert len(stream) == STREAM_BITS, f"a stream number has {STREAM_BITS} bits, not {len(stream)}"
+    mask = Mux(enable, (1 << size) - 1, 0)
+    return (mask << stream)[:STREAMS]
+
+
+def split_drive(stream: Value, enable: Value, *, size: int = 1) -> tuple[Value, Value]:
+    """Select masks (eastward, westward) of a 6-bit stream id."""
+    direction = stream[STREAM_BITS]
+    number = stream[:STREAM_BITS]
+    return one_hot(number, enable & ~direction, size=size), one_hot(number, enable & direction, size=size)
+
+
+def stream_registers(m: Module, incoming, outgoing, drives: Sequence[Drive], *, name: str, domain: str = "sync"):
+    """Build the registers of one SRF.
+
+    incoming: the SRF one hop upstream, or None at the edge of the chip, where nothing enters. outgoing: the port that
+    shows the registers. drives: requests of this tile, which win over the passing word; if two requests meet on a stream
+    the first wins (the static checker refuses such programs). Data registers load only when the new word is driven and
+    have no reset; driven bits are reset to 0.
+    """
+    passing = incoming.driven if incoming is not None else Value.cast(0)
+    driven = Signal(STREAMS, name=f"{name}_driven")
+    taken = Signal(STREAMS, name=f"{name}_taken")
+    for drive in drives:
+        assert len(drive.select) == STREAMS, f"a drive request selects among {STREAMS} streams, not {len(drive.select)}"
+    m.d.comb += [taken.eq(_any(drive.select for drive in drives)), outgoing.driven.eq(driven)]
+    m.d[domain] += driven.eq(passing | taken)
+    for i in range(STREAMS):
+        word = Signal(WORD_BITS, name=f"{name}_{i}", reset_less=True)
+        m.d.comb += outgoing.data[i].eq(word)
+        with m.If(taken[i]):
+            for drive in reversed(drives):
+                with m.If(drive.select[i]):
+                    m.d[domain] += word.eq(drive.word(i))
+        if incoming is not None:
+            with m.Elif(incoming.driven[i]):
+                m.d[domain] += word.eq(incoming.data[i])
+
+
+def sample(m: Module, eastward, westward, stream: Value, enable: Value, *, name: str, size: int = 1):
+    """Sample an aligned group of streams by the 6-bit id of its first stream.
+
+    Returns (words, driven): ``size`` signals of 137 bits, and one bit that is 1 if all of them were driven. Both are
+    combinational; without enable all are 0.
+    """
+    words = [Signal(WORD_BITS, name=f"{name}_{i}") for i in range(size)]
+    driven = Signal(name=f"{name}_driven")
+    low = size.bit_length() - 1
+    with m.If(enable), m.Switch(stream[low:STREAM_BITS + 1]):
+        for value in range(2 * STREAMS // size):
+            side = eastward if value * size < STREAMS else westward
+            first = value * size % STREAMS
+            with m.Case(value):
+                m.d.comb += driven.eq(side.driven[first:first + size].all())
+                m.d.comb += [words[i].eq(side.data[first + i]) for i in range(size)]
+    return words, driven
+
+
+def _any(values) -> Value:
+    total = Value.cast(0)
+    for value in values:
+        total = total | value
+    return total

@@ -1,0 +1,315 @@
+"""Static rules of the machine: refuses a program that reads something undefined or uses one resource twice.
+
+:func:`check` walks all issues of a program. Rules of the queues themselves (Halt, Repeat, Sync, depth) are those of
+:mod:`isa.issue`, ranges of fields those of :mod:`isa.instructions`; here are the rules between instructions:
+
+- two instructions never drive one stream at one boundary in one cycle; every sampled stream is driven;
+- a word is written, in the image or declared zeroed before it is read; Gather and Scatter need their whole range so;
+- a read and a write in one instruction use different banks, at each repetition;
+- an ALU has one result a cycle; a register or accumulator entry is read only after its first result of the run;
+- weights are installed after every column group is loaded (group j before T+j) and not loaded over at T+j;
+- an ACC meets a result; two additions to one entry keep their distance.
+"""
+
+from bisect import bisect_right
+
+from . import streams, timing
+from .geometry import ALUS, LANES, PLANES, Geometry
+from .instructions import (
+    EMITTING,
+    AccMode,
+    Accumulate,
+    Activate,
+    Alu,
+    Distribute,
+    Gather,
+    InstallWeights,
+    LoadWeights,
+    Permute,
+    Read,
+    ReadWrite,
+    Scatter,
+    Shift,
+    Source,
+    Transpose,
+    Write,
+    neighbour,
+)
+from .issue import Expansion, Issue, IssueError
+from .program import Program, ProgramError
+
+
+class CheckError(ValueError):
+    """An illegal program: names the instructions with their queues and issue cycles, and the cycle of the fault."""
+
+
+def check(program: Program) -> Expansion:
+    """Raise CheckError for the first broken rule; return the program's expansion."""
+    try:
+        program.validate()
+        expansion = program.expand()
+    except (ProgramError, IssueError) as e:
+        raise CheckError(str(e)) from None
+    if program.cycles not in (None, expansion.cycles):
+        raise CheckError(f"the program says that it takes {program.cycles} cycles, its texts take {expansion.cycles}")
+    _Streams(program.geometry).check(expansion.issues)
+    _Memory(program).check(expansion.issues)
+    _check_registers(expansion.issues)
+    for unit in range(PLANES):
+        _Plane(program.geometry, unit).check(expansion.issues)
+    return expansion
+
+
+def describe(issue: Issue) -> str:
+    """Queue, issue cycle and instruction, as errors name them."""
+    return f"{issue.queue.name} cycle {issue.cycle}: {issue.instruction}"
+
+
+# ---- streams ------------------------------------------------------------------------------------------------------
+
+def samples(instruction) -> tuple[tuple[int, int], ...]:
+    """Stream groups that one issue of an instruction samples: (first stream, size)."""
+    match instruction:
+        case Write():
+            return ((instruction.stream, 1),)
+        case ReadWrite():
+            return ((instruction.write_stream, 1),)
+        case Gather():
+            return ((instruction.map_stream, 1),)
+        case Scatter():
+            return ((instruction.stream, 1), (instruction.map_stream, 1))
+        case Alu():
+            return _alu_samples(instruction)
+        case LoadWeights() | Transpose():
+            return ((instruction.stream, LANES),)
+        case Activate() | Shift():
+            return ((instruction.stream, 1),)
+        case Permute():
+            return ((instruction.stream, 1), (instruction.map_stream, 2))
+        case Distribute():
+            return ((instruction.stream, 1), (instruction.map_stream, 1))
+    return ()
+
+
+def _alu_samples(alu):
+    operands = ((alu.a, alu.a_stream, alu.a_format), (alu.b, alu.b_stream, alu.b_format))
+    return tuple((stream, form.size) for source, stream, form in operands if source is Source.STREAM)
+
+
+def drives(instruction) -> tuple[int, int] | None:
+    """Stream group that one issue of an instruction drives: (first stream, size); None if it drives nothing."""
+    match instruction:
+        case Read() | Gather():
+            return instruction.stream, 1
+        case ReadWrite():
+            return instruction.read_stream, 1
+        case Alu() if instruction.drive:
+            return instruction.out_stream, instruction.out_format.size
+        case Accumulate() if instruction.mode in EMITTING:
+            return instruction.stream, 4
+        case Shift() | Permute() | Distribute():
+            return instruction.out_stream, 1
+        case Transpose():
+            return instruction.out_stream, LANES
+    return None
+
+
+class _Streams:
+    """Who drives which stream. A value keeps its place relative to the belt: its origin is the cycle in which it would
+    have been at boundary 0."""
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
+        self.driven: dict[tuple[int, int], dict[int, Issue]] = {}
+
+    def check(self, issues: list[Issue]):
+        for issue in issues:
+            group = drives(issue.instruction)
+            if group:
+                self._drive(issue, *group)
+        for issue in issues:
+            for group in samples(issue.instruction):
+                self._sample(issue, *group)
+
+    def _drive(self, issue, first, size):
+        cycle = issue.cycle + timing.d_func(issue.instruction, self.geometry)
+        boundary = streams.drive_boundary(issue.queue.group, first)
+        origin = _origin(first, cycle, boundary)
+        for stream in range(first, first + size):
+            other = self.driven.setdefault((stream, origin), {}).setdefault(cycle, issue)
+            if other is not issue:
+                raise CheckError(f"{describe(issue)} and {describe(other)} both drive {streams.name(stream)} at boundary "
+                                 f"{boundary} in cycle {cycle}")
+
+    def _sample(self, issue, first, size):
+        cycle = issue.cycle + timing.D_SKEW
+        boundary = streams.sample_boundary(issue.queue.group, first)
+        origin = _origin(first, cycle, boundary)
+        for stream in range(first, first + size):
+            driven = self.driven.get((stream, origin))
+            if not driven or min(driven) > cycle:
+                raise CheckError(f"{describe(issue)} samples {streams.name(stream)} at boundary {boundary} in cycle {cycle}, "
+                                 f"which nothing drives{self._nearest(stream, cycle, boundary)}")
+
+    def _nearest(self, stream, cycle, boundary):
+        """A hint for the reader: the drive of this stream that comes closest."""
+        found = []
+        for (s, origin), driven in self.driven.items():
+            if s == stream and min(driven) <= cycle:
+                at = origin + (boundary if streams.is_east(stream) else -boundary)
+                found.append((abs(at - cycle), at, driven[min(driven)]))
+        if not found:
+            return ""
+        _, at, issue = min(found, key=lambda f: f[0])
+        return f"; the nearest value passes in cycle {at}, from {describe(issue)}"
+
+
+def _origin(stream, cycle, boundary):
+    return cycle - boundary if streams.is_east(stream) else cycle + boundary
+
+
+# ---- MEM ----------------------------------------------------------------------------------------------------------
+
+class _Memory:
+    """Which words hold something."""
+
+    def __init__(self, program: Program):
+        g = self.geometry = program.geometry
+        self.held = [bytearray(g.words) for _ in range(2 * g.mem_slices)]
+        for s in program.segments:
+            self._hold(s.hemisphere, s.mem_slice, s.word, len(s.data) // g.lanes)
+        for declared in program.zeroed:
+            self._hold(*declared)
+
+    def _hold(self, hemisphere, mem_slice, word, count):
+        self.held[hemisphere * self.geometry.mem_slices + mem_slice][word:word + count] = b"\1" * count
+
+    def check(self, issues: list[Issue]):
+        for issue in issues:
+            match issue.instruction:
+                case Read(address=address):
+                    self._read(issue, address)
+                case Write(address=address):
+                    self._words(issue)[address] = 1
+                case ReadWrite(read_address=read, write_address=write):
+                    self._banks(issue, read, write)
+                    self._read(issue, read)
+                    self._words(issue)[write] = 1
+                case Gather() | Scatter():
+                    self._indirect(issue)
+
+    def _words(self, issue):
+        return self.held[issue.queue.hemisphere * self.geometry.mem_slices + issue.queue.unit]
+
+    def _read(self, issue, address):
+        if not self._words(issue)[address]:
+            raise CheckError(f"{describe(issue)} reads word {address} in cycle {issue.cycle + timing.MEM_ACCESS}, which is "
+                             f"neither in the image nor written before")
+
+    def _banks(self, issue, read, write):
+        half = self.geometry.words // 2
+        if read // half == write // half:
+            raise CheckError(f"{describe(issue)} reads and writes bank {read // half} in cycle {issue.cycle + timing.MEM_ACCESS}")
+
+    def _indirect(self, issue):
+        i, words = issue.instruction, self._words(issue)
+        end = i.start + i.limit
+        missing = words.find(0, i.start, end)
+        if missing < 0 and end > len(words):
+            missing = words.find(0, 0, end - len(words))
+        if missing >= 0:
+            raise CheckError(f"{describe(issue)} may address word {missing} in cycle {issue.cycle + timing.MEM_ACCESS}, which is "
+                             f"neither in the image, nor declared zeroed, nor written before")
+
+
+# ---- VXM ----------------------------------------------------------------------------------------------------------
+
+def _check_registers(issues: list[Issue]):
+    results: list[dict[int, Issue]] = [{} for _ in range(ALUS)]
+    alus = [issue for issue in issues if isinstance(issue.instruction, Alu)]
+    for issue in alus:
+        visible = issue.cycle + timing.alu_latency(issue.instruction.op)
+        other = results[issue.queue.unit].setdefault(visible, issue)
+        if other is not issue:
+            raise CheckError(f"{describe(issue)} and {describe(other)} both have their result in cycle {visible}")
+    first = [min(r, default=None) for r in results]
+    for issue in alus:
+        for source in (issue.instruction.a, issue.instruction.b, issue.instruction.c):
+            if Source.NORTH <= source <= Source.OWN:
+                _register_read(issue, source, first)
+
+
+def _register_read(issue, source, first):
+    unit, cycle = neighbour(issue.queue.unit, source), issue.cycle + timing.D_SKEW
+    if first[unit] is None or first[unit] > cycle:
+        raise CheckError(f"{describe(issue)} reads the register of ALU {unit} in cycle {cycle}, before its first result of the run")
+
+
+# ---- MXM ----------------------------------------------------------------------------------------------------------
+
+class _Plane:
+    """Weights, activations and accumulator entries of one plane."""
+
+    def __init__(self, geometry: Geometry, unit: int):
+        self.geometry, self.unit = geometry, unit
+        self.loads: list[dict[int, Issue]] = [{} for _ in range(geometry.superlanes)]
+        self.activations: dict[int, Issue] = {}
+        self.entries: dict[int, Issue] = {}
+        self.installed = False
+
+    def check(self, issues: list[Issue]):
+        mine = [i for i in issues if i.queue.unit == self.unit and type(i.instruction) in _MXM]
+        for issue in mine:
+            if isinstance(issue.instruction, LoadWeights):
+                self.loads[issue.instruction.group][issue.cycle] = issue
+        order = [sorted(cycles) for cycles in self.loads]
+        for issue in mine:
+            match issue.instruction:
+                case InstallWeights() | Activate(install=1):
+                    self._install(issue, order)
+            match issue.instruction:
+                case Activate():
+                    self._activate(issue)
+                case Accumulate():
+                    self._accumulate(issue)
+
+    def _install(self, issue, order):
+        self.installed = True
+        for group, cycles in enumerate(order):
+            takes = issue.cycle + group
+            at = bisect_right(cycles, takes)
+            if at and cycles[at - 1] == takes:
+                raise CheckError(f"{describe(self.loads[group][takes])} overwrites column group {group} in cycle {takes}, in which "
+                                 f"{describe(issue)} installs it")
+            if not at:
+                late = f"; {describe(self.loads[group][cycles[0]])} comes too late" if cycles else ""
+                raise CheckError(f"{describe(issue)} installs column group {group} in cycle {takes}, before it is loaded{late}")
+
+    def _activate(self, issue):
+        if not self.installed:
+            raise CheckError(f"{describe(issue)} uses weights before any are installed in this run")
+        self.activations[issue.cycle] = issue
+
+    def _accumulate(self, issue):
+        sampled = issue.cycle - timing.acc_after_activate(self.geometry)
+        if sampled not in self.activations:
+            raise CheckError(f"{describe(issue)} takes the result of an activation issued in cycle {sampled}: there is none")
+        i = issue.instruction
+        if i.mode is AccMode.EMIT:
+            return
+        before = self.entries.get(i.entry)
+        if i.mode is not AccMode.START:
+            self._entry_read(issue, before)
+        if i.mode is not AccMode.EMIT_ADD:
+            self.entries[i.entry] = issue
+
+    def _entry_read(self, issue, before):
+        entry = issue.instruction.entry
+        if before is None:
+            raise CheckError(f"{describe(issue)} reads accumulator entry {entry} in cycle {issue.cycle}, before a START in this run")
+        if issue.cycle - before.cycle < timing.ACC_ADD_DISTANCE:
+            raise CheckError(f"{describe(issue)} reads accumulator entry {entry} less than {timing.ACC_ADD_DISTANCE} cycles after "
+                             f"{describe(before)}")
+
+
+_MXM = frozenset({LoadWeights, InstallWeights, Activate, Accumulate})

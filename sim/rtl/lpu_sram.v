@@ -1,0 +1,50 @@
+// Static RAM with one read and one write port. A read issued in cycle t (r_en = 1) is visible on r_data from t+1 and is
+// held until the next read. A write issued in cycle t is seen by reads issued from t+1 on; a read of the same address in
+// the same cycle returns the old word.
+//
+// With LPU_SIM defined, a rising edge of sim_load writes the words that the C++ side (lpu_dpi.cpp) holds for this id,
+// and a rising edge of sim_dump hands the contents to it. Neither needs the clock. WIDTH is at most 160 there.
+module lpu_sram #(
+    parameter WIDTH = 137,
+    parameter DEPTH = 512,
+    parameter ADDR  = $clog2(DEPTH)
+) (
+    input  wire             clk,
+    input  wire [31:0]      id,
+    input  wire             r_en,
+    input  wire [ADDR-1:0]  r_addr,
+    output reg  [WIDTH-1:0] r_data,
+    input  wire             w_en,
+    input  wire [ADDR-1:0]  w_addr,
+    input  wire [WIDTH-1:0] w_data,
+    input  wire             sim_load,
+    input  wire             sim_dump
+);
+    reg [WIDTH-1:0] mem [0:DEPTH-1];
+
+    always @(posedge clk) begin
+        if (r_en) r_data <= mem[r_addr];
+        if (w_en) mem[w_addr] = w_data;  // blocking, after the read: the read sees the old word
+    end
+
+`ifdef LPU_SIM
+    import "DPI-C" function int  lpu_load_next(input int id, input int width, input int depth,
+                                               output int address, output bit [159:0] word);
+    import "DPI-C" function int  lpu_dump_begin(input int id, input int width, input int depth);
+    import "DPI-C" function void lpu_dump_word(input int id, input int address, input bit [159:0] word);
+    reg [159:0] sim_word;
+    int         sim_address;
+
+    always @(posedge sim_load) begin
+        while (lpu_load_next(id, WIDTH, DEPTH, sim_address, sim_word) != 0) begin
+            mem[sim_address[ADDR-1:0]] = sim_word[WIDTH-1:0];
+        end
+    end
+
+    always @(posedge sim_dump) begin
+        if (lpu_dump_begin(id, WIDTH, DEPTH) != 0) begin
+            for (int i = 0; i < DEPTH; i++) lpu_dump_word(id, i, {{(160 - WIDTH){1'b0}}, mem[i]});
+        end
+    end
+`endif
+endmodule

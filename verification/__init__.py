@@ -1,0 +1,1 @@
+"""Proving that RTL and golden model agree."""

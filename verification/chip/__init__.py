@@ -1,0 +1,1 @@
+"""Programs on the whole chip, compared on every cycle."""

@@ -1,0 +1,1 @@
+"""Constrained-random legal Programs."""

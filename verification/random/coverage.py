@@ -1,0 +1,132 @@
+"""What random programs exercise: named coverage points, counted over their issues."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from isa import streams
+from isa.check import drives, samples
+from isa.geometry import ACCUMULATORS, Geometry, QueueKind
+from isa.instructions import (
+    AccMode,
+    Accumulate,
+    Activate,
+    Alu,
+    DataType,
+    Format,
+    LoadWeights,
+    Nop,
+    Notify,
+    Op,
+    Repeat,
+    Shift,
+    Source,
+    Sync,
+    unit_instructions,
+)
+from isa.issue import Issue
+from isa.program import Program
+
+_BUILT_KINDS = tuple(kind for kind in QueueKind if unit_instructions(kind))
+
+
+def measure(program: Program) -> Counter:
+    """Counts of all points that a program hits."""
+    points: Counter = Counter()
+    issues = program.expand().issues
+    for issue in issues:
+        points.update(_of_issue(issue, program.geometry))
+    for previous, issue in _neighbours(issues):
+        points[f"{issue.queue.kind.value} {'back to back' if issue.cycle - previous.cycle == 1 else 'after a gap'}"] += 1
+    for text in program.texts.values():
+        points.update(_of_text(text))
+    return points
+
+
+def required(geometry: Geometry) -> set[str]:
+    """Points that a set of programs must hit to count as good."""
+    names = {cls.__name__ for kind in _BUILT_KINDS for cls in unit_instructions(kind)}
+    points = {f"instruction {name}" for name in names}
+    points |= {f"op {op.name}" for op in Op} | {f"operand {s.name}" for s in Source if s is not Source.NONE}
+    points |= {f"operand format {f.name}" for f in Format} | {f"result format {f.name}" for f in Format}
+    points |= {f"mode {m.name}" for m in AccMode} | {f"type {t.name}" for t in DataType}
+    points |= {f"{act} {streams.name(s)}" for act in ("sample", "drive") for s in range(streams.STREAM_IDS)}
+    points |= {f"queue {q.name}" for q in geometry.queues if q.kind in _BUILT_KINDS}
+    points |= {f"{act} bank {bank}" for act in ("read", "write") for bank in (0, 1)}
+    points |= {f"{act} {where} word" for act in ("read", "write") for where in ("first", "last")}
+    points |= {f"{kind.value} {what}" for kind in _BUILT_KINDS for what in ("back to back", "after a gap")}
+    points |= {"Sync", "Notify", "Nop", "Repeat", "Repeat with stride", "Repeat at distance 1", "Repeat of a burst", "burst LoadWeights",
+               "burst Activate", "burst Accumulate", "Activate with install", f"entry {ACCUMULATORS - 1}", "entry 0",
+               "Shift by 0", f"Shift by {geometry.lanes}", "Shift up", "Shift down"}
+    if geometry.superlanes == 1:
+        points -= {"burst LoadWeights"}   # a plane of one column group
+    return points
+
+
+def _of_issue(issue: Issue, geometry):
+    i = issue.instruction
+    yield f"instruction {type(i).__name__}"
+    yield f"queue {issue.queue.name}"
+    for first, size in samples(i):
+        yield from (f"sample {streams.name(s)}" for s in range(first, first + size))
+    group = drives(i)
+    if group:
+        yield from (f"drive {streams.name(s)}" for s in range(group[0], group[0] + group[1]))
+    match i:
+        case Alu():
+            yield from _of_alu(i)
+        case Accumulate():
+            yield from (f"mode {i.mode.name}", f"entry {i.entry}")
+        case Activate():
+            yield f"type {i.type.name}"
+            if i.install:
+                yield "Activate with install"
+        case Shift():
+            yield from (f"Shift by {i.amount}", f"Shift {'up' if i.up else 'down'}")
+    yield from _of_words(i, geometry)
+
+
+def _of_alu(i):
+    yield f"op {i.op.name}"
+    for source, form in ((i.a, i.a_format), (i.b, i.b_format), (i.c, None)):
+        if source is not Source.NONE:
+            yield f"operand {source.name}"
+        if source is Source.STREAM:
+            yield f"operand format {form.name}"
+    if i.drive:
+        yield f"result format {i.out_format.name}"
+
+
+def _of_words(i, geometry):
+    name = type(i).__name__
+    both = {"Read": (("read", "address"),), "Write": (("write", "address"),),
+            "ReadWrite": (("read", "read_address"), ("write", "write_address"))}
+    for act, field in both.get(name, ()):
+        word = getattr(i, field)
+        yield f"{act} bank {word // (geometry.words // 2)}"
+        if word in (0, geometry.words - 1):
+            yield f"{act} {'last' if word else 'first'} word"
+
+
+def _of_text(text):
+    for previous, i in zip([None, *text], text):
+        if isinstance(i, Sync | Notify | Nop):
+            yield type(i).__name__
+        if isinstance(i, LoadWeights | Activate | Accumulate) and i.n > 1:
+            yield f"burst {type(i).__name__}"
+        if isinstance(i, Repeat):
+            yield "Repeat"
+            if i.d == 1:
+                yield "Repeat at distance 1"
+            if previous.duration > 1:
+                yield "Repeat of a burst"
+            if any(getattr(previous, f, 0) for f in ("stride", "read_stride", "write_stride")):
+                yield "Repeat with stride"
+
+
+def _neighbours(issues: Iterable[Issue]):
+    """Pairs of issues that follow each other in one queue."""
+    last: dict[str, Issue] = {}
+    for issue in issues:
+        if issue.queue.name in last:
+            yield last[issue.queue.name], issue
+        last[issue.queue.name] = issue

@@ -1,0 +1,595 @@
+"""Random legal programs for the whole chip, by reservation.
+
+:func:`generate` places random instructions at random cycles. What an instruction samples is either a value that passes its slice in that cycle
+already, or a Read placed upstream at the right cycle for it. Whatever one instruction uses is reserved: its queue's issue cycles, the
+places where it drives, an ALU's result cycle, weight loads and accumulator entries. An attempt that meets a reservation is
+undone and dropped, so every program is legal by construction; `isa.check` confirms it.
+"""
+
+import os
+import random
+from bisect import insort
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from isa import streams, timing
+from isa.check import drives, samples
+from isa.geometry import ALUS, HEMISPHERES, LANES, PLANES, STREAMS, Geometry, Queue, QueueKind
+from isa.instructions import (
+    LARGE_OPS,
+    LARGE_UNIT_COLUMN,
+    UNARY,
+    AccMode,
+    Accumulate,
+    Activate,
+    Alu,
+    DataType,
+    Distribute,
+    Format,
+    Gather,
+    Halt,
+    InstallWeights,
+    Instruction,
+    LoadWeights,
+    Nop,
+    Notify,
+    Op,
+    Permute,
+    Read,
+    ReadWrite,
+    Scatter,
+    Shift,
+    Source,
+    Sync,
+    Transpose,
+    Write,
+    neighbour,
+)
+from isa.issue import assemble
+from isa.program import NO_OPERATION, Program, Segment
+
+DEFAULT_SEED = 20261121
+
+
+def seed_from_environment() -> int:
+    """LPU_SEED, or the default; benches print it."""
+    return int(os.environ.get("LPU_SEED", DEFAULT_SEED))
+
+
+class _Refused(Exception):
+    """The attempt meets a reservation."""
+
+
+@dataclass(frozen=True)
+class _Barrier:
+    """Synced queues park at their cycle and go on together."""
+
+    notifier: Queue
+    notify: int
+    resume: int
+    parks: dict[str, int]
+
+
+# ---- memory image -------------------------------------------------------------------------------------------------
+
+class _Image:
+    """Initial memory of a program: the words at both ends of both banks hold data of several kinds, some are declared zeroed.
+
+    data: any bytes. special: bytes that make extreme integers and floats. index: small numbers, usable as maps.
+    high: mostly zero, usable as the high byte of 16-bit maps.
+    """
+
+    EDGE = 32
+    KINDS = ("data", "special", "index", "high")
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
+        w, edge = geometry.words, self.EDGE
+        self.runs = ((w - edge, edge), (0, edge), (w // 2 - edge, edge), (w // 2, edge))
+        self.zeroed_run = (edge, edge)
+        self.held = [word for start, count in (*self.runs, self.zeroed_run) for word in range(start, start + count)]
+        self.by_kind = {kind: [w for w in self.held if w % len(self.KINDS) == i] for i, kind in enumerate(self.KINDS)}
+
+    def segments(self, rng: np.random.Generator) -> list[Segment]:
+        g = self.geometry
+        return [Segment(h, s, start, self._bytes(rng, start, count)) for h in range(len(HEMISPHERES))
+                for s in range(g.mem_slices) for start, count in self.runs]
+
+    def zeroed(self) -> list[tuple[int, int, int, int]]:
+        return [(h, s, *self.zeroed_run) for h in range(len(HEMISPHERES)) for s in range(self.geometry.mem_slices)]
+
+    def _bytes(self, rng, start, count):
+        words = rng.integers(0, 256, (count, self.geometry.superlanes, LANES), np.uint8)
+        kind = (start + np.arange(count)) % len(self.KINDS)
+        words[kind == 1] = rng.choice(np.array([0, 1, 0x3F, 0x40, 0x7F, 0x80, 0xBF, 0xFF], np.uint8), words[kind == 1].shape)
+        index = words[kind == 2]
+        index[0::2] %= LANES + 4
+        index[1::2] %= self.geometry.lanes + 4
+        index[..., 1] = rng.integers(0, 8, index.shape[:-1]) == 0
+        words[kind == 2] = index
+        words[kind == 3] = rng.integers(0, 12, words[kind == 3].shape) == 0
+        return words.tobytes()
+
+
+# ---- reservations -------------------------------------------------------------------------------------------------
+
+class _Table:
+    """Everything reserved so far, with an undo log."""
+
+    def __init__(self, geometry: Geometry, image: _Image):
+        self.geometry = geometry
+        self.placed: dict[str, dict[int, tuple[Instruction, int]]] = defaultdict(dict)
+        self.busy: dict[str, set[int]] = defaultdict(set)
+        self.driven: dict[tuple[int, int], list[int]] = defaultdict(list)
+        self.results = [[] for _ in range(ALUS)]
+        self.loads = [[[] for _ in range(geometry.superlanes)] for _ in range(PLANES)]
+        self.installs = [[] for _ in range(PLANES)]
+        self.activations = [[] for _ in range(PLANES)]
+        self.starts: dict[tuple[int, int], list[int]] = defaultdict(list)
+        self.written: dict[tuple[int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        self.held = set(image.held)
+        self.undo: list = []
+
+    def rollback(self, mark: int):
+        while len(self.undo) > mark:
+            self.undo.pop()()
+
+    def add(self, ordered: list, value):
+        insort(ordered, value)
+        self.undo.append(lambda: ordered.remove(value))
+
+    # what holds at a cycle
+
+    def passes(self, group: int, stream: int, cycle: int) -> bool:
+        """Whether an issue at a cycle in a group samples a driven stream."""
+        at = cycle + timing.D_SKEW
+        driven = self.driven.get((stream, _origin(stream, at, streams.sample_boundary(group, stream))))
+        return bool(driven) and driven[0] <= at
+
+    def holds(self, key: tuple[int, int], word: int, cycle: int) -> bool:
+        """Whether a word of a slice is written before a cycle."""
+        times = self.written[key].get(word)
+        return word in self.held or bool(times) and times[0] < cycle
+
+    # reservations
+
+    def slot(self, queue: Queue, cycle: int, instruction: Instruction, operation: int):
+        cycles = range(cycle, cycle + instruction.duration)
+        busy = self.busy[queue.name]
+        if cycle < 0 or not busy.isdisjoint(cycles):
+            raise _Refused
+        busy.update(cycles)
+        self.undo.append(lambda: busy.difference_update(cycles))
+        self.placed[queue.name][cycle] = instruction, operation
+        self.undo.append(lambda: self.placed[queue.name].pop(cycle))
+
+    def drive(self, group: int, first: int, size: int, cycle: int):
+        origin = _origin(first, cycle, streams.drive_boundary(group, first))
+        for stream in range(first, first + size):
+            driven = self.driven[stream, origin]
+            if cycle in driven:
+                raise _Refused
+            self.add(driven, cycle)
+
+    def result(self, unit: int, visible: int):
+        if visible in self.results[unit]:
+            raise _Refused
+        self.add(self.results[unit], visible)
+
+    def load(self, plane: int, group: int, cycle: int):
+        if cycle - group in self.installs[plane]:
+            raise _Refused
+        self.add(self.loads[plane][group], cycle)
+
+    def install(self, plane: int, cycle: int):
+        for group, loads in enumerate(self.loads[plane]):
+            if not loads or loads[0] >= cycle + group or cycle + group in loads:
+                raise _Refused
+        self.add(self.installs[plane], cycle)
+
+    def activate(self, plane: int, cycle: int):
+        if not self.installs[plane] or self.installs[plane][0] > cycle:
+            raise _Refused
+        self.add(self.activations[plane], cycle)
+
+    def accumulate(self, plane: int, cycle: int, i: Accumulate):
+        if cycle - timing.acc_after_activate(self.geometry) not in self.activations[plane]:
+            raise _Refused
+        starts = self.starts[plane, i.entry]
+        if i.mode is AccMode.START:
+            self.add(starts, cycle)
+        elif i.mode is not AccMode.EMIT and not (starts and starts[0] < cycle):
+            raise _Refused
+
+
+def _origin(stream, cycle, boundary):
+    return cycle - boundary if stream < STREAMS else cycle + boundary
+
+
+# ---- generator ----------------------------------------------------------------------------------------------------
+
+class _Generator:
+    """Draws instructions and places them with what they need."""
+
+    def __init__(self, geometry: Geometry, seed: int, horizon: int):
+        self.geometry, self.horizon = geometry, horizon
+        self.rng = random.Random(f"{geometry.name}/{seed}")
+        self.bytes = np.random.default_rng([seed, geometry.superlanes])
+        self.image = _Image(geometry)
+        self.table = _Table(geometry, self.image)
+        self.operations: list[str] = []
+        self.barriers: list[_Barrier] = []
+        self.mem = [q for q in geometry.queues if q.kind is QueueKind.MEM]
+
+    def program(self, attempts: int) -> Program:
+        for _ in range(self.rng.randrange(3)):
+            self._barrier()
+        for unit in range(ALUS):
+            self._attempt(self._draw_move, self.geometry.queue(QueueKind.VXM, unit))
+        for plane in self.rng.sample(range(PLANES), PLANES):
+            self._attempt(self._draw_matrix, plane)
+        draws = ((self._draw_write, 5), (self._draw_indirect, 4), (self._draw_alu, 10), (self._draw_load, 1),
+                 (self._draw_matrix, 2), (self._draw_activate, 4), (self._draw_sxm, 8), (self._draw_read, 3))
+        for draw in self.rng.choices([d for d, _ in draws], [w for _, w in draws], k=attempts):
+            self._attempt(draw)
+        return self._assemble()
+
+    def _attempt(self, draw, *arguments):
+        mark = len(self.table.undo)
+        self.operations.append(f"{draw.__name__.removeprefix('_draw_')} {len(self.operations)}")
+        try:
+            draw(*arguments)
+        except _Refused:
+            self.table.rollback(mark)
+
+    # ---- placing --------------------------------------------------------------------------------------------------
+
+    def _cycle(self, queue: Queue) -> int:
+        """A random issue cycle; often right behind another instruction of the queue."""
+        busy = self.table.busy[queue.name]
+        if busy and self.rng.random() < 0.3:
+            return self.rng.choice(sorted(busy)) + 1
+        return self.rng.randrange(8, self.horizon)
+
+    def _repeat(self, place, cycle: int, duration: int):
+        """Call place(cycle, repetition), some times at a fixed distance, until a repetition is refused."""
+        times = self.rng.choice((0, 0, 0, 1, 2, 5))
+        distance = duration + self.rng.choice((0, 0, 1, 3, 11))
+        place(cycle, 0)
+        for i in range(1, times + 1):
+            mark = len(self.table.undo)
+            try:
+                place(cycle + i * distance, i)
+            except _Refused:
+                self.table.rollback(mark)
+                return
+
+    def _place(self, queue: Queue, cycle: int, instruction: Instruction):
+        """Reserve an instruction with the issues of its burst, and get its operands."""
+        table = self.table
+        table.slot(queue, cycle, instruction, len(self.operations) - 1)
+        sources: dict = {}
+        for beat in range(instruction.duration):
+            at = cycle + beat
+            self._unit(queue, at, beat, instruction)
+            group = drives(instruction)
+            if group:
+                table.drive(queue.group, *group, at + timing.d_func(instruction, self.geometry))
+            for first, size in samples(instruction):
+                for stream in range(first, first + size):
+                    self._operand(queue, at, stream, self._kind(instruction, stream), sources)
+
+    def _unit(self, queue, at, beat, i):
+        """Reservations of the unit itself."""
+        table, unit = self.table, queue.unit
+        match i:
+            case Alu():
+                self._mesh(unit, at, i)
+                table.result(unit, at + timing.alu_latency(i.op))
+            case LoadWeights():
+                table.load(unit, i.group + beat, at)
+            case InstallWeights():
+                table.install(unit, at)
+            case Activate():
+                if i.install and not beat:
+                    table.install(unit, at)
+                table.activate(unit, at)
+            case Accumulate():
+                entry = 0 if i.mode is AccMode.EMIT else i.entry + beat
+                table.accumulate(unit, at, Accumulate(mode=i.mode, entry=entry, n=1))
+            case Write(address=word) | ReadWrite(write_address=word):
+                times = table.written[queue.hemisphere, unit][word]
+                table.add(times, at)
+
+    def _mesh(self, unit, at, i):
+        for source in (i.a, i.b, i.c):
+            if Source.NORTH <= source <= Source.OWN:
+                results = self.table.results[neighbour(unit, source)]
+                if not results or results[0] > at + timing.D_SKEW:
+                    raise _Refused
+
+    @staticmethod
+    def _kind(instruction, stream):
+        """The kind of image word that suits an operand."""
+        if isinstance(instruction, Permute) and stream == instruction.map_stream + 1:
+            return "high"
+        if stream in (getattr(instruction, "map_stream", None), getattr(instruction, "map_stream", -2) + 1):
+            return "index"
+        return None
+
+    def _operand(self, queue, cycle, stream, kind, sources):
+        """See to it that a stream is driven where an issue samples it."""
+        if self.table.passes(queue.group, stream, cycle) and (kind is None or self.rng.random() < 0.3):
+            return
+        before = sources.get(stream)
+        if before and self._try_read(queue, cycle, stream, *before, sources):
+            return
+        upstream = [q for q in self.mem if streams.hops(stream, streams.drive_boundary(q.group, stream),
+                                                        streams.sample_boundary(queue.group, stream)) >= 0]
+        for source in self.rng.sample(upstream, min(6, len(upstream))):
+            if self._try_read(queue, cycle, stream, source, self._word(kind), sources):
+                return
+        if not self.table.passes(queue.group, stream, cycle):
+            raise _Refused
+
+    def _try_read(self, queue, cycle, stream, source, word, sources) -> bool:
+        """Place a Read that reaches the consumer in its cycle; the next beat will try the next word of the same slice."""
+        hops = streams.hops(stream, streams.drive_boundary(source.group, stream),
+                            streams.sample_boundary(queue.group, stream))
+        at = cycle + timing.D_SKEW - hops - timing.MEM_D_FUNC
+        mark = len(self.table.undo)
+        try:
+            if not self.table.holds((source.hemisphere, source.unit), word, at):
+                raise _Refused
+            self._place(source, at, Read(address=word, stream=stream))
+        except _Refused:
+            self.table.rollback(mark)
+            return False
+        sources[stream] = source, (word + 1) % self.geometry.words
+        return True
+
+    def _word(self, kind=None) -> int:
+        w = self.geometry.words
+        if kind is None and self.rng.random() < 0.2:
+            return self.rng.choice((0, w // 2 - 1, w // 2, w - 1))
+        return self.rng.choice(self.image.by_kind[kind] if kind else self.image.held)
+
+    def _stream(self, queue: Queue, size=1, reads=True) -> int:
+        """A stream group of either direction; for operands only directions that MEM can drive toward the queue."""
+        directions = [0, 1]
+        if reads and queue.group == 0:
+            directions = [1]
+        if reads and queue.group == self.geometry.groups - 1:
+            directions = [0]
+        index = self.rng.choice((0, STREAMS - size)) if self.rng.random() < 0.15 else self.rng.randrange(0, STREAMS, size)
+        return self.rng.choice(directions) * STREAMS + index
+
+    # ---- instructions ---------------------------------------------------------------------------------------------
+
+    def _draw_read(self):
+        """Read a word that the program wrote, if there is one."""
+        queue = self.rng.choice(self.mem)
+        written = self.table.written[queue.hemisphere, queue.unit]
+        words = [(word, times[0]) for word, times in written.items() if times]
+        if not words:
+            raise _Refused
+        word, since = self.rng.choice(words)
+        at = since + self.rng.choice((1, 2, 7, 40))
+        self._place(queue, at, Read(address=word, stream=self._stream(queue, reads=False)))
+
+    def _draw_write(self):
+        rng, w = self.rng, self.geometry.words
+        queue = rng.choice(self.mem)
+        stream, stride = self._stream(queue), rng.choice((0, 1, -1, w // 2 + 3, 1 - w))
+        address = rng.choice((0, w - 1, rng.randrange(w), rng.randrange(w), rng.randrange(w)))
+        read = rng.choice(self.image.held) if rng.random() < 0.4 else None
+        out = self._stream(queue, reads=False)
+
+        def place(cycle, i):
+            word = (address + i * stride) % w
+            if read is None:
+                self._place(queue, cycle, Write(address=word, stream=stream))
+                return
+            if (word >= w // 2) == (read >= w // 2):
+                raise _Refused
+            self._place(queue, cycle, ReadWrite(read_address=read, read_stream=out, write_address=word, write_stream=stream))
+
+        self._repeat(place, self._cycle(queue), 1)
+
+    def _draw_indirect(self):
+        rng, w, edge = self.rng, self.geometry.words, self.image.EDGE
+        queue = rng.choice(self.mem)
+        start = rng.choice((w - edge, 0, w // 2 - edge))
+        common = {"map_stream": self._stream(queue), "base": rng.choice((0, 0, 3, -2, 256)),
+                  "limit": rng.choice((1, 7, edge, 2 * edge - 6)), "start": start}
+        cls = rng.choice((Gather, Scatter))
+        stream, stride = self._stream(queue, reads=cls is Scatter), rng.choice((0, 1, 2))
+        self._repeat(lambda cycle, i: self._place(queue, cycle, cls(
+            **common | {"start": (start + i % 3 * stride) % w}, stream=stream)), self._cycle(queue), 1)
+
+    def _draw_move(self, queue: Queue):
+        value = self.rng.choice((0, 1, 0x80000000, 0x7F800000, 0x7FC00000, 5, self.rng.getrandbits(32)))
+        self._place(queue, self._after(queue, self.rng.randrange(4)), Alu(op=Op.MOV, a=Source.IMMEDIATE, immediate=value))
+
+    def _draw_alu(self):
+        rng = self.rng
+        unit = rng.randrange(ALUS)
+        queue = self.geometry.queue(QueueKind.VXM, unit)
+        large = unit % 4 == LARGE_UNIT_COLUMN
+        op = rng.choice([o for o in Op if large or o not in LARGE_OPS])
+        if large and rng.random() < 0.4:
+            op = rng.choice(sorted(LARGE_OPS))
+        fields = {"op": op, "immediate": rng.choice((0, 31, 32, 0x3F800000, 0xFF800001, rng.getrandbits(32)))}
+        for operand in "ab"[:1 if op in UNARY else 2]:
+            fields |= self._source(queue, operand)
+        if op is Op.SELECT:
+            fields["c"] = rng.choice(self._neighbours(unit))
+        if rng.random() < 0.7:
+            form = rng.choice(list(Format))
+            fields |= {"drive": 1, "out_format": form, "out_stream": self._stream(queue, form.size, reads=False)}
+        alu = Alu(**fields)
+        self._repeat(lambda cycle, _: self._place(queue, cycle, alu), self._cycle(queue), 1)
+
+    def _source(self, queue, operand):
+        kind = self.rng.random()
+        if kind < 0.5:
+            form = self.rng.choice(list(Format))
+            return {operand: Source.STREAM, f"{operand}_format": form,
+                    f"{operand}_stream": self._stream(queue, form.size)}
+        return {operand: Source.IMMEDIATE if kind < 0.65 else self.rng.choice(self._neighbours(queue.unit))}
+
+    @staticmethod
+    def _neighbours(unit):
+        row, column = divmod(unit, 4)
+        return [s for s, ok in ((Source.NORTH, row < 3), (Source.EAST, column < 3), (Source.SOUTH, row > 0),
+                                (Source.WEST, column > 0), (Source.OWN, True)) if ok]
+
+    def _draw_load(self, plane=None, cycle=None):
+        """Load all or some column groups of a plane; returns the cycle of the last."""
+        rng, s = self.rng, self.geometry.superlanes
+        whole = plane is not None
+        queue = self._plane_queue(QueueKind.MXM_WEIGHTS, rng.randrange(PLANES) if plane is None else plane)
+        first = 0 if whole else rng.randrange(s)
+        n = s if whole else rng.randrange(1, s - first + 1)
+        cycle = self._cycle(queue) if cycle is None else cycle
+        self._place(queue, cycle, LoadWeights(stream=self._stream(queue, LANES), group=first, n=n))
+        return cycle + n - 1
+
+    def _draw_matrix(self, plane=None):
+        """Load a whole plane, install it and use it."""
+        plane = self.rng.randrange(PLANES) if plane is None else plane
+        compute = self._plane_queue(QueueKind.MXM_COMPUTE, plane)
+        first = self.rng.randrange(self.geometry.groups + 8, self.horizon)
+        self._draw_load(plane, first)
+        cycle = first + self.rng.choice((1, 1, 2, self.geometry.superlanes + 3))
+        if self.rng.random() < 0.4:
+            self._place(compute, cycle, InstallWeights())
+            self._draw_activate(plane, cycle + self.rng.choice((1, 4)))
+        else:
+            self._draw_activate(plane, cycle, 1)
+
+    def _draw_activate(self, plane=None, cycle=None, install=0):
+        plane = self.rng.randrange(PLANES) if plane is None else plane
+        queue = self._plane_queue(QueueKind.MXM_COMPUTE, plane)
+        n = self.rng.choice((1, 1, 2, 3, 9))
+        activate = Activate(stream=self._stream(queue), n=n, type=self.rng.choice(list(DataType)), install=install)
+        at = self._cycle(queue) if cycle is None else cycle
+        self._place(queue, at, activate)
+        if self.rng.random() < 0.95:
+            self._draw_accumulate(plane, at, n)
+
+    def _draw_accumulate(self, plane, activated, n):
+        """Take the results of an activation, in one burst or in single instructions."""
+        rng = self.rng
+        queue = self._plane_queue(QueueKind.MXM_RESULT, plane)
+        beat = rng.choice((0, 0, n - 1))
+        entry = rng.choice((0, 1, 62))
+        while beat < n:
+            count = min(rng.choice((1, 2, 9)), n - beat)
+            known = [m for m in AccMode if m in (AccMode.START, AccMode.EMIT) or self.table.starts[plane, entry]]
+            mode = rng.choice(known)
+            count = min(count, 64 - entry)
+            cycle = activated + beat + timing.acc_after_activate(self.geometry)
+            acc = Accumulate(stream=self._stream(queue, 4, reads=False), entry=entry, n=count, mode=mode)
+            self._place(queue, cycle, acc)
+            beat += count
+
+    def _plane_queue(self, kind, plane):
+        return self.geometry.queue(kind, plane)
+
+    def _draw_sxm(self):
+        rng, lanes = self.rng, self.geometry.lanes
+        hemisphere = rng.randrange(2)
+        kind, unit = rng.choice(((QueueKind.SXM_SHIFT, 0), (QueueKind.SXM_SHIFT, 1), (QueueKind.SXM_PERMUTE, 0),
+                                 (QueueKind.SXM_DISTRIBUTE, 0), (QueueKind.SXM_TRANSPOSE, 0), (QueueKind.SXM_TRANSPOSE, 1)))
+        queue = self.geometry.queue(kind, unit, hemisphere)
+        size = LANES if kind is QueueKind.SXM_TRANSPOSE else 1
+        common = {"stream": self._stream(queue, size), "out_stream": self._stream(queue, size, reads=False)}
+        match kind:
+            case QueueKind.SXM_SHIFT:
+                amount = rng.choice((0, 1, LANES - 1, LANES, lanes - 1, lanes, rng.randrange(lanes)))
+                instruction = Shift(**common, amount=amount, up=rng.randrange(2), fill=rng.randrange(256))
+            case QueueKind.SXM_PERMUTE:
+                instruction = Permute(**common, map_stream=self._stream(queue, 2))
+            case QueueKind.SXM_DISTRIBUTE:
+                instruction = Distribute(**common, map_stream=self._stream(queue))
+            case _:
+                instruction = Transpose(**common)
+        self._repeat(lambda cycle, _: self._place(queue, cycle, instruction), self._cycle(queue), 1)
+
+    # ---- barriers and text ----------------------------------------------------------------------------------------
+
+    def _after(self, queue, cycle):
+        """The first free cycle of a queue at or after a cycle."""
+        while cycle in self.table.busy[queue.name]:
+            cycle += 1
+        return cycle
+
+    def _barrier(self):
+        """Park some queues and let another one release them; before anything else is placed."""
+        rng, queues = self.rng, self.geometry.queues
+        begin = self.barriers[-1].resume if self.barriers else 0
+        notifier, *synced = rng.sample(queues, rng.randrange(2, len(queues) // 2))
+        notify = begin + rng.randrange(1, 60)
+        parks = {q.name: rng.choice((begin, notify, rng.randrange(begin, notify + 1))) for q in synced}
+        resume = notify + timing.barrier(self.geometry)
+        self.table.busy[notifier.name].add(notify)
+        for name, parked in parks.items():
+            self.table.busy[name].update(range(parked, resume))
+        self.barriers.append(_Barrier(notifier, notify, resume, parks))
+
+    def _assemble(self) -> Program:
+        g = self.geometry
+        program = Program(g, operations=self.operations, segments=self.image.segments(self.bytes), zeroed=self.image.zeroed(),
+                          notes={"generator": "verification.random"})
+        for queue in g.queues:
+            text, origins = self._text(queue)
+            if len(text) > 1 or self.rng.random() < 0.5:
+                program.texts[queue.name], program.origins[queue.name] = text, origins
+        program.cycles = program.expand().cycles
+        return program
+
+    def _text(self, queue: Queue):
+        """Text of a queue: parts between its barriers, each assembled from the cycle in which the queue goes on."""
+        placed = dict(self.table.placed[queue.name])
+        for barrier in self.barriers:
+            if barrier.notifier is queue:
+                placed[barrier.notify] = Notify(), NO_OPERATION
+        text, origins, begin = [], [], 0
+        for barrier in self.barriers:
+            if queue.name in barrier.parks:
+                parked = barrier.parks[queue.name]
+                part, origin = _part(queue, placed, begin, parked)
+                gap = parked - begin - sum(_length(part))
+                text += [*part, *([Nop(n=gap)] if gap else []), Sync()]
+                origins += [*origin, *([NO_OPERATION] if gap else []), NO_OPERATION]
+                begin = barrier.resume
+        part, origin = _part(queue, placed, begin, None)
+        return [*text, *part, Halt()], [*origins, *origin, NO_OPERATION]
+
+
+def _part(queue, placed, begin, end):
+    """Assembled text of the instructions placed in begin .. end-1, and its origins, without Halt."""
+    chosen = sorted(c for c in placed if c >= begin and (end is None or c < end))
+    text, origin = assemble([(c - begin, placed[c][0]) for c in chosen], queue)
+    return text[:-1], [NO_OPERATION if o < 0 else placed[chosen[o]][1] for o in origin[:-1]]
+
+
+def _length(text):
+    """Cycles of a text without barriers, entry by entry."""
+    for instruction in text:
+        if hasattr(instruction, "d"):
+            yield instruction.n * instruction.d
+        else:
+            yield instruction.duration
+
+
+def generate(geometry: Geometry, seed: int, *, attempts: int = 160, horizon: int = 400) -> Program:
+    """A random legal program.
+
+    The same geometry and seed give the same program. attempts: instructions drawn; some are dropped. horizon: cycles in which
+    they issue; fewer means denser. Operations of the program name the draw that an instruction comes from.
+    """
+    return _Generator(geometry, seed, horizon).program(attempts)

@@ -1,0 +1,1 @@
+"""One cocotb bench per slice and arithmetic block."""

@@ -1,0 +1,432 @@
+"""cocotb bench of the host port: cocotbext-axi masters on one side, a dictionary for the memories on the other."""
+
+import itertools
+import logging
+import os
+
+import cocotb
+from cocotb.triggers import FallingEdge, RisingEdge
+from cocotbext.axi import AxiBurstType, AxiBus, AxiLiteBus, AxiLiteMaster, AxiMaster, AxiResp
+
+from hdl.host import READ_LATENCY, mem_tile
+from isa import geometry, hostmap
+from isa.geometry import SLICES_PER_GROUP
+from isa.timing import drain
+from sim import bench
+
+LENGTHS = (1, 15, 16, 17, 31, 250)
+
+
+class Memories:
+    """What stands on the host's bus: every word ever written, by (tile or queue, select, address)."""
+
+    def __init__(self, dut, g):
+        self.dut, self.g, self.words, self.accesses = dut, g, {}, 0
+        cocotb.start_soon(self._run())
+
+    async def _run(self):
+        answers = [0] * READ_LATENCY
+        while True:
+            await FallingEdge(self.dut.clk)
+            answers.append(self._access())
+            self.dut.read_data.value = answers.pop(0)
+
+    def _access(self):
+        """One cycle of the bus; returns the word read, else 0."""
+        tiles, queues = int(self.dut.tile.value), int(self.dut.queue.value)
+        if not tiles and not queues:
+            return 0
+        assert bin(tiles).count("1") + bin(queues).count("1") == 1, "more than one memory is accessed"
+        self.accesses += 1
+        address = int(self.dut.address.value)
+        key = ("tile", tiles.bit_length() - 1, int(self.dut.select.value), address) if tiles else (
+            "queue", queues.bit_length() - 1, address)
+        if int(self.dut.write.value):
+            self.words[key] = int(self.dut.data.value)
+            return 0
+        return self.words.get(key, 0)
+
+    def memory(self, hemisphere, mem_slice, superlane, word):
+        """Bytes of one MEM word."""
+        tile = mem_tile(self.g, hemisphere, mem_slice // SLICES_PER_GROUP, superlane)
+        value = self.words.get(("tile", tile, mem_slice % SLICES_PER_GROUP, word), 0)
+        return value.to_bytes(18, "little")[:16]
+
+    def text(self, queue, entry):
+        return self.words.get(("queue", queue, entry), 0).to_bytes(18, "little")[:16]
+
+
+class TB:
+    """Masters, memories and helpers of one test."""
+
+    def __init__(self, dut):
+        self.dut, self.g = dut, geometry.named(os.environ["GEOMETRY"])
+        self.random = bench.rng("host")
+
+    async def start(self):
+        dut = self.dut
+        for name in ("halted", "parked", "underrun", "illegal", "undriven", "bank_conflict"):
+            getattr(dut, name).value = 0
+        self.axi = AxiMaster(AxiBus.from_prefix(dut, "axi"), dut.clk, dut.rst)
+        self.axil = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "axil"), dut.clk, dut.rst)
+        for part in (self.axi, self.axil):
+            part.write_if.log.setLevel(logging.WARNING)
+            part.read_if.log.setLevel(logging.WARNING)
+        await bench.start(dut)
+        self.memories = Memories(dut, self.g)
+
+    def back_pressure(self):
+        """Random pauses on all five AXI4 channels."""
+        def pauses(name):
+            r = bench.rng(name)
+            return (r.random() < 0.4 for _ in itertools.count())
+        w, r = self.axi.write_if, self.axi.read_if
+        for name, channel in (("aw", w.aw_channel), ("w", w.w_channel), ("b", w.b_channel), ("ar", r.ar_channel),
+                              ("r", r.r_channel)):
+            channel.set_pause_generator(pauses(name))
+
+    async def read(self, name):
+        reply = await self.axil.read(hostmap.register(name).offset, 4)
+        assert reply.resp == AxiResp.OKAY, f"{name} answers {reply.resp}"
+        return int.from_bytes(reply.data, "little")
+
+    async def write(self, name, value):
+        reply = await self.axil.write(hostmap.register(name).offset, value.to_bytes(4, "little"))
+        return reply.resp
+
+    async def command(self, **bits):
+        return await self.write("CONTROL", hostmap.register("CONTROL").pack(**bits))
+
+    async def status(self):
+        return hostmap.register("STATUS").unpack(await self.read("STATUS"))
+
+    async def run(self, halts_after):
+        """Start a run whose queues all halt in a given cycle; returns the done cycle of the contract."""
+        dut = self.dut
+        assert await self.command(start=1) == AxiResp.OKAY
+        while not int(dut.running.value):
+            await FallingEdge(dut.clk)
+        for _ in range(halts_after + 1 - int(dut.cycle.value)):
+            await FallingEdge(dut.clk)
+        dut.halted.value = (1 << len(self.g.queues)) - 1
+        while int(dut.running.value):
+            await FallingEdge(dut.clk)
+        dut.halted.value = 0
+        return halts_after + drain(self.g)
+
+
+def corners(g):
+    """MEM words at every end of the address map: (hemisphere, slice, superlane, word)."""
+    return itertools.product((0, 1), (0, 3, 4, g.mem_slices - 1), sorted({0, g.superlanes - 1}), (0, g.words - 1))
+
+
+@cocotb.test()
+async def every_corner_of_memory_and_queues_is_reached(dut):
+    tb = TB(dut)
+    await tb.start()
+    expected = {}
+    for place in corners(tb.g):
+        expected[place] = tb.random.randbytes(16)
+        await tb.axi.write(hostmap.memory_address(tb.g, *place), expected[place])
+    texts = {}
+    for queue, entry in itertools.product((0, 1, len(tb.g.queues) - 1), (0, 1, 4095)):
+        texts[queue, entry] = tb.random.randbytes(16)
+        await tb.axi.write(hostmap.queue_address(tb.g, queue, entry), texts[queue, entry])
+    assert len(tb.memories.words) == len(expected) + len(texts)
+    for place, data in expected.items():
+        assert tb.memories.memory(*place) == data, place
+        assert (await tb.axi.read(hostmap.memory_address(tb.g, *place), 16)).data == data, place
+    for place, data in texts.items():
+        assert tb.memories.text(*place) == data, place
+        assert (await tb.axi.read(hostmap.queue_address(tb.g, *place), 16)).data == data, place
+
+
+@cocotb.test()
+async def unaligned_bursts_of_any_length_change_their_bytes_only(dut):
+    tb = TB(dut)
+    await tb.start()
+    for pressure in (False, True):
+        if pressure:
+            tb.back_pressure()
+        await _bursts(tb)
+
+
+async def _bursts(tb):
+    base = hostmap.memory_address(tb.g, 1, 2, tb.g.superlanes - 1)
+    shadow = bytearray(tb.random.randbytes(1024))
+    await tb.axi.write(base, bytes(shadow))
+    for length, start in itertools.product(LENGTHS, (0, 1, 15, 16, 700)):
+        data = tb.random.randbytes(length)
+        reply = await tb.axi.write(base + start, data)
+        assert reply.resp == AxiResp.OKAY
+        shadow[start:start + length] = data
+        back = await tb.axi.read(base + start, length)
+        assert back.data == data and back.resp == AxiResp.OKAY, (start, length)
+    assert (await tb.axi.read(base, len(shadow))).data == bytes(shadow)
+    words = b"".join(tb.memories.memory(1, 2, tb.g.superlanes - 1, w) for w in range(64))
+    assert words == bytes(shadow)
+
+
+@cocotb.test()
+async def narrow_bursts_are_merged_and_read(dut):
+    tb = TB(dut)
+    await tb.start()
+    base = hostmap.memory_address(tb.g, 0, 5, 0)
+    shadow = bytearray(tb.random.randbytes(256))
+    await tb.axi.write(base, bytes(shadow))
+    for size, start, length in itertools.product((0, 1, 2, 3), (0, 3, 21), (1, 7, 40)):
+        data = tb.random.randbytes(length)
+        await tb.axi.write(base + start, data, size=size)
+        shadow[start:start + length] = data
+        assert (await tb.axi.read(base + start, length, size=size)).data == data, (size, start, length)
+    assert (await tb.axi.read(base, 256)).data == bytes(shadow)
+
+
+@cocotb.test()
+async def concurrent_bursts_of_all_ids_keep_their_answers(dut):
+    tb = TB(dut)
+    await tb.start()
+    tb.back_pressure()
+
+    async def user(i):
+        r = bench.rng(f"user{i}")
+        for _ in range(10):
+            address = hostmap.memory_address(tb.g, i % 2, i, 0, r.randrange(tb.g.words - 32)) + r.randrange(16)
+            data = r.randbytes(r.randrange(1, 400))
+            assert (await tb.axi.write(address, data, awid=i)).resp == AxiResp.OKAY
+            assert (await tb.axi.read(address, len(data), arid=i)).data == data
+
+    for task in [cocotb.start_soon(user(i)) for i in range(16)]:
+        await task
+
+
+@cocotb.test()
+async def beats_outside_of_the_map_answer_decerr_and_access_nothing(dut):
+    tb = TB(dut)
+    await tb.start()
+    g = tb.g
+    inside = hostmap.memory_address(g, 1, 0, 0)
+    queues = hostmap.queue_address(g, 0)
+    outside = [inside + (g.mem_slices << 22), inside + (g.superlanes << 17), queues + (len(g.queues) << 16),
+               queues + (1 << 24)]
+    if g.words < 8192:
+        outside.append(inside + (g.words << 4))
+    for address in outside:
+        assert (await tb.axi.write(address, bytes(range(16)))).resp == AxiResp.DECERR, hex(address)
+        reply = await tb.axi.read(address, 16)
+        assert reply.resp == AxiResp.DECERR and reply.data == bytes(16), hex(address)
+    assert tb.memories.accesses == 0
+    end = hostmap.memory_address(g, 0, 0, 0, g.words - 1)
+    reply = await tb.axi.write(end - 16, bytes(48))
+    assert reply.resp == (AxiResp.DECERR if g.words < 8192 or g.superlanes == 1 else AxiResp.OKAY)
+    assert tb.memories.words
+
+
+@cocotb.test()
+async def bursts_that_do_not_count_up_are_refused(dut):
+    tb = TB(dut)
+    await tb.start()
+    address = hostmap.memory_address(tb.g, 0, 0, 0)
+    for burst in (AxiBurstType.FIXED, AxiBurstType.WRAP):
+        assert (await tb.axi.write(address, bytes(64), burst=burst)).resp == AxiResp.SLVERR
+        assert (await tb.axi.read(address, 64, burst=burst)).resp == AxiResp.SLVERR
+    assert tb.memories.accesses == 0
+
+
+@cocotb.test()
+async def memory_and_queues_answer_slverr_while_running(dut):
+    tb = TB(dut)
+    await tb.start()
+    places = (hostmap.memory_address(tb.g, 1, 7, 0, 3), hostmap.queue_address(tb.g, 5, 2))
+    kept = [tb.random.randbytes(16) for _ in places]
+    for address, data in zip(places, kept):
+        await tb.axi.write(address, data)
+    assert await tb.command(start=1) == AxiResp.OKAY
+    accesses = tb.memories.accesses
+    for address in places:
+        assert (await tb.axi.write(address, b"\xff" * 16)).resp == AxiResp.SLVERR
+        assert (await tb.axi.write(address + 3, b"\xff" * 5)).resp == AxiResp.SLVERR
+        assert (await tb.axi.read(address, 16)).resp == AxiResp.SLVERR
+    assert (await tb.status())["running"] == 1
+    assert await tb.command(start=1) == AxiResp.SLVERR
+    assert await tb.command(clear_queues=1) == AxiResp.SLVERR
+    assert await tb.command(clear_errors=1) == AxiResp.OKAY
+    assert tb.memories.accesses == accesses
+    dut.halted.value = (1 << len(tb.g.queues)) - 1
+    while int(dut.running.value):
+        await FallingEdge(dut.clk)
+    for address, data in zip(places, kept):
+        assert (await tb.axi.read(address, 16)).data == data
+
+
+@cocotb.test()
+async def a_start_in_the_middle_of_a_burst_waits_for_the_bus_and_cuts_the_burst(dut):
+    tb = TB(dut)
+    await tb.start()
+    address = hostmap.memory_address(tb.g, 0, 9, 0)
+    for wait in range(3, 30):
+        data = tb.random.randbytes(400)
+        write = cocotb.start_soon(tb.axi.write(address + 1, data))
+        read = cocotb.start_soon(tb.axi.read(address, 400))
+        await bench.cycles(dut, wait)
+        start = cocotb.start_soon(tb.command(start=1))
+        while not int(dut.running.value):
+            await FallingEdge(dut.clk)
+            assert not (int(dut.start.value) and (int(dut.tile.value) or int(dut.queue.value)))
+        accesses = tb.memories.accesses
+        assert (await write).resp == AxiResp.SLVERR, wait
+        assert (await read).resp in (AxiResp.SLVERR, AxiResp.OKAY)
+        await start
+        assert tb.memories.accesses == accesses, "the bus moves while the chip runs"
+        dut.halted.value = (1 << len(tb.g.queues)) - 1
+        while int(dut.running.value):
+            await FallingEdge(dut.clk)
+        dut.halted.value = 0
+
+
+@cocotb.test()
+async def identity_registers_describe_the_chip(dut):
+    tb = TB(dut)
+    await tb.start()
+    g = tb.g
+    assert await tb.read("ID") == hostmap.ID == int.from_bytes(b"LPU1", "little")
+    assert await tb.read("VERSION") == hostmap.VERSION
+    assert await tb.read("WORDS") == g.words
+    size = hostmap.register("GEOMETRY").unpack(await tb.read("GEOMETRY"))
+    assert size == {"superlanes": g.superlanes, "mem_slices": g.mem_slices, "groups": g.groups}
+    queues = hostmap.register("QUEUES").unpack(await tb.read("QUEUES"))
+    assert queues == {"count": len(g.queues), "depth": 4096}
+
+
+@cocotb.test()
+async def registers_refuse_what_their_access_does_not_allow(dut):
+    tb = TB(dut)
+    await tb.start()
+    for r in hostmap.REGISTERS:
+        read = (await tb.axil.read(r.offset, 4)).resp
+        assert read == (AxiResp.OKAY if "r" in r.access else AxiResp.SLVERR), r.name
+        if r.access == "ro":
+            assert (await tb.axil.write(r.offset, b"\xff" * 4)).resp == AxiResp.SLVERR, r.name
+    for offset in (0x014, 0x200, 0xFFC):
+        assert (await tb.axil.read(offset, 4)).resp == AxiResp.DECERR
+        assert (await tb.axil.write(offset, bytes(4))).resp == AxiResp.DECERR
+    await tb.write("WATCHDOG", 0x11223344)
+    await tb.axil.write(hostmap.register("WATCHDOG").offset + 1, b"\xaa\xbb")
+    assert await tb.read("WATCHDOG") == 0x11BBAA44
+    assert not any((await tb.status()).values())
+
+
+@cocotb.test()
+async def a_run_ends_the_drain_after_the_last_halt_and_the_counter_keeps_its_cycle(dut):
+    tb = TB(dut)
+    await tb.start()
+    for halt in (20, 57, 21):
+        done = await tb.run(halt)
+        assert await tb.read("CYCLES_LOW") == done and await tb.read("CYCLES_HIGH") == 0
+        status = await tb.status()
+        assert status["done"] == 1 and status["running"] == 0
+        await bench.cycles(dut, 20)
+        assert await tb.read("CYCLES_LOW") == done
+
+
+@cocotb.test()
+async def start_comes_one_cycle_before_cycle_zero_and_only_once(dut):
+    tb = TB(dut)
+    await tb.start()
+    seen = []
+
+    async def watch():
+        while True:
+            await FallingEdge(dut.clk)
+            seen.append((int(dut.start.value), int(dut.running.value), int(dut.cycle.value)))
+
+    cocotb.start_soon(watch())
+    await tb.run(40)
+    starts = [i for i, (start, _, _) in enumerate(seen) if start]
+    assert len(starts) == 1
+    run = seen[starts[0] + 1:]
+    assert [c for _, running, c in run if running] == list(range(40 + drain(tb.g)))
+    assert run[0][1] == 1 and run[0][2] == 0
+
+
+@cocotb.test()
+async def the_watchdog_ends_a_run_and_names_its_queues(dut):
+    tb = TB(dut)
+    await tb.start()
+    count = len(tb.g.queues)
+    halted, parked = (1 << count) - 1 & ~(1 << 3 | 1 << (count - 1)), 1 << (count - 1)
+    await tb.write("WATCHDOG", 33)
+    await tb.command(start=1)
+    dut.halted.value, dut.parked.value = halted, parked
+    await bench.cycles(dut, 60)
+    status = await tb.status()
+    assert (status["running"], status["done"], status["watchdog"]) == (0, 0, 1)
+    assert await tb.read("CYCLES_LOW") == 33
+    dut.halted.value = dut.parked.value = 0
+    assert await _mask(tb, "UNFINISHED") == ~halted & (1 << count) - 1
+    assert await _mask(tb, "PARKED") == parked
+    await tb.command(clear_errors=1)
+    assert await _mask(tb, "UNFINISHED") == 0 and await _mask(tb, "PARKED") == 0
+    assert (await tb.status())["watchdog"] == 0
+
+
+async def _mask(tb, name):
+    words = [await tb.read(f"{name}{i}") for i in range(hostmap.MASK_REGISTERS)]
+    return sum(word << 32 * i for i, word in enumerate(words))
+
+
+@cocotb.test()
+async def the_watchdog_spares_a_run_that_is_done_in_its_cycle(dut):
+    tb = TB(dut)
+    await tb.start()
+    for limit, done in ((30 + drain(tb.g), 1), (29 + drain(tb.g), 0)):
+        await tb.write("WATCHDOG", limit)
+        await tb.run(30)
+        status = await tb.status()
+        assert (status["done"], status["watchdog"]) == (done, 1 - done)
+        assert await tb.read("CYCLES_LOW") == limit
+
+
+@cocotb.test()
+async def sticky_errors_keep_the_first_queue_and_all_groups_until_cleared(dut):
+    tb = TB(dut)
+    await tb.start()
+    last = len(tb.g.queues) - 1
+    for signal, name in ((dut.underrun, "UNDERRUN"), (dut.illegal, "ILLEGAL")):
+        await _pulse(dut, signal, 1 << last | 1 << 17)
+        await _pulse(dut, signal, 1 << 2)
+        found = hostmap.register(name).unpack(await tb.read(name))
+        assert found == {"queue": 17, "valid": 1}, name
+    for signal, name in ((dut.undriven, "UNDRIVEN"), (dut.bank_conflict, "BANK_CONFLICT")):
+        await _pulse(dut, signal, 1 << tb.g.groups - 1)
+        await _pulse(dut, signal, 1 << 4)
+        assert await tb.read(name) == 1 << tb.g.groups - 1 | 1 << 4, name
+    status = await tb.status()
+    assert all(status[name] for name in ("underrun", "illegal", "undriven", "bank_conflict"))
+    await tb.run(20)
+    assert await tb.read("UNDRIVEN"), "a start does not clear errors"
+    await tb.command(clear_errors=1)
+    assert [await tb.read(n) for n in ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT")] == [0] * 4
+
+
+@cocotb.test()
+async def queue_zero_is_named_too_and_clear_queues_is_one_pulse(dut):
+    tb = TB(dut)
+    await tb.start()
+    await _pulse(dut, dut.underrun, 1)
+    assert hostmap.register("UNDERRUN").unpack(await tb.read("UNDERRUN")) == {"queue": 0, "valid": 1}
+    pulses = 0
+    command = cocotb.start_soon(tb.command(clear_queues=1))
+    for _ in range(20):
+        await FallingEdge(dut.clk)
+        pulses += int(dut.clear_queues.value)
+    await command
+    assert pulses == 1
+
+
+async def _pulse(dut, signal, value):
+    await FallingEdge(dut.clk)
+    signal.value = value
+    await RisingEdge(dut.clk)
+    await FallingEdge(dut.clk)
+    signal.value = 0
