@@ -202,7 +202,9 @@ class Work:
     def __post_init__(self):
         if self.n < 1:
             raise GraphError(f"{self.operation}: {self.n} iterations")
-        uses = sum(isinstance(x, Source) for e, _ in self.results for x in walk(e))
+        nodes = {id(x): x for e, _ in self.results for x in walk(e) if isinstance(x, Node)}
+        operands = [a for x in nodes.values() for a in x.args] + [e for e, _ in self.results]
+        uses = sum(isinstance(x, Source) for x in operands)
         if uses != (self.source is not None):
             raise GraphError(f"{self.operation}: the source's result is used {uses} times")
         for _, stores in self.results:

@@ -173,16 +173,16 @@ class Builder:
     def inverse_rms(self, name, x, width, limit, epsilon):
         """1 / sqrt(mean(x^2) + epsilon) in every lane, as a one-vector fp32 tensor.
 
-        x: fp32 tensor. Squares become fixed point: x^2 saturates at limit^2, with 31 bits; the planes' lane sums of the
-        upper three bytes are exact.
+        x: fp32 tensor. Squares become 31-bit fixed point, a power of two chosen so that |x| up to limit fits (beyond, they
+        saturate); the lane sums of the four bytes are exact.
         """
         n = x.vectors
-        scale = 2.0**31 / limit**2
+        scale = 2.0**math.floor(math.log2(2.0**31 / limit**2))
         squares = self.tensor(f"{name}.squares", "int32", n)
         load = Load(x, tuple(range(n)))
         self.map(n, Node(Op.F32_TO_I32, (fmul(fmul(load, f32(scale)), load),)), (squares,))
         parts = []
-        for byte in (1, 2, 3):
+        for byte in range(4):
             hemisphere = self.next_hemisphere()
             part = self.tensor(f"{name}.sum{byte}", "fp32", 1)
             tiles = tuple(self.ones(hemisphere) for _ in range(n))
@@ -192,7 +192,7 @@ class Builder:
                       source=MatMul(tiles, loads, hemisphere))
             parts.append(part)
         inverse = self.tensor(f"{name}.inverse", "fp32", 1)
-        total = fadd(fadd(Load(parts[0]), Load(parts[1])), Load(parts[2]))
+        total = fadd(fadd(Load(parts[0]), Load(parts[1])), fadd(Load(parts[2]), Load(parts[3])))
         self.map(1, Node(Op.RSQRT, (fadd(total, f32(epsilon)),)), (inverse,))
         return inverse
 

@@ -9,6 +9,7 @@ passes through delay operations (MOV, or a multiplication by 1).
 import random
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 
 from isa.geometry import ALU_COLUMNS, ALU_ROWS, ALUS
 from isa.instructions import LARGE_OPS, LARGE_UNIT_COLUMN, Op, neighbour
@@ -18,7 +19,8 @@ from isa.timing import alu_latency
 from .graph import Immediate, Load, Node, Source
 
 EMBEDDINGS = 32          # embeddings kept of one shape
-SEARCH_STEPS = 4000      # of the search from one starting cell
+SEARCH_STEPS = 1000      # of the search from one starting cell
+VARIANTS = 6             # ways to delay shared results that are tried
 _MESH = (OperandSource.NORTH, OperandSource.EAST, OperandSource.SOUTH, OperandSource.WEST)
 
 
@@ -83,22 +85,29 @@ def load_key(load: Load):
     return id(load.tensor), load.vectors, load.plane, index
 
 
-def network(results, clash) -> Network:
+def network(results, clash, delay: int = 0) -> Network:
     """Operations and times of the results of a work item.
 
     results: (expression, drives) pairs, drives a list of (hemisphere, stores), each needing an ALU that drives it.
-    clash(load, other, dt): whether other, read dt cycles after load, meets it in a MEM slice.
-    Raises LoadClash if that can't be avoided by delays, MeshError if there are more operations than ALUs.
+    clash(load, other, dt): whether other, read dt cycles after load, meets it in a MEM slice. delay: cycles that every
+    result waits before it is driven.
+    Raises LoadClash if that can't be avoided by delays, MeshError if the operations do not fit the mesh.
     """
-    roots = _Builder().roots(results)
+    for variant in range(VARIANTS):
+        net = _network(results, clash, delay, variant)
+        if net.embeddings():
+            return net
+    raise MeshError(f"{len(net.operations)} operations do not fit the {ALU_ROWS} x {ALU_COLUMNS} mesh")
+
+
+def _network(results, clash, delay, variant):
+    """variant: which of several ways to delay results that are needed at several times."""
+    roots = _Builder().roots(results, _delays(delay))
     shared: set = set()
     while True:
-        net = _timed(roots)
-        again = _resolve(net, roots, clash, shared)
-        if not again:
+        net = _timed(roots, variant)
+        if not _resolve(net, clash, shared):
             break
-    if len(net.operations) > ALUS:
-        raise MeshError(f"{len(net.operations)} operations on {ALUS} ALUs")
     start = min(o.time for o in net.operations)
     for o in net.operations:
         o.time -= start
@@ -112,10 +121,14 @@ class _Builder:
         self.made: dict[int, Operation] = {}
         self.loads: dict = {}
 
-    def roots(self, results):
+    def roots(self, results, delays):
+        if delays is None:
+            raise MeshError("no operations make such a delay")
         roots = []
         for expression, drives in results:
             value = self.part(expression)
+            for op in delays:
+                value = _wait(op, value)
             at = value if isinstance(value, Operation) and value.drive is None else Operation(Op.MOV, [value])
             for i, drive in enumerate(drives):
                 if i:
@@ -165,7 +178,7 @@ def _order(roots):
     return order
 
 
-def _timed(roots) -> Network:
+def _timed(roots, variant: int) -> Network:
     """Set the times, insert delays where a result is needed at several times."""
     order = _order(roots)
     for o in order:
@@ -179,27 +192,29 @@ def _timed(roots) -> Network:
     for o in reversed(order):
         uses = consumers[id(o)]
         if uses:
-            _fix_time(o, uses, operations)
+            _fix_time(o, uses, operations, variant)
         operations.append(o)
     return Network(operations)
 
 
-def _fix_time(o, uses, operations):
+def _fix_time(o, uses, operations, variant):
     """Dispatch o so that its consumers' times fit, through delays where they differ."""
     earliest = min(c.time for c, _ in uses)
     slacks = sorted({c.time - earliest for c, _ in uses})
-    shift = next(x for x in range(8) if all(_delays(s + x) is not None for s in slacks))
-    o.time = earliest - o.step - shift
-    if slacks == [0] and not shift:
+    if slacks == [0]:
+        o.time = earliest - o.step
         return
+    shifts = (x for x in range(16) if all(_delays(s + x) is not None for s in slacks))
+    shift = next(islice(shifts, variant // 2, None))
+    o.time = earliest - o.step - shift
     sources = {}
     for s in slacks:
-        sources[s] = _delayed(o, sources, s + shift, operations)
+        sources[s] = _delayed(o, sources, s + shift, operations, variant % 2)
     for c, i in uses:
         c.operands[i] = sources[c.time - earliest]
 
 
-def _delayed(o, sources, delay, operations):
+def _delayed(o, sources, delay, operations, long):
     """o's result, delay cycles later; goes on from an existing shorter delay if it can."""
     if not delay:
         return o
@@ -207,33 +222,37 @@ def _delayed(o, sources, delay, operations):
     due = ready + delay
     for x in sources.values():
         reached = x.time + x.step
-        if reached > ready and reached < due and _delays(due - reached):
+        if ready < reached <= due and _delays(due - reached, long) is not None:
             at, ready = x, reached
-    for op in _delays(due - ready):
-        operands = [at] if op is Op.MOV else [at, Immediate(1)]
-        at = Operation(op, operands, time=ready)
+    for op in _delays(due - ready, long):
+        at = _wait(op, at)
+        at.time = ready
         ready += at.step
         operations.append(at)
     return at
 
 
+def _wait(op, value):
+    """A delay operation."""
+    return Operation(op, [value] if op is Op.MOV else [value, Immediate(1)])
+
+
 @lru_cache(maxsize=256)
-def _delays(cycles: int) -> tuple[Op, ...] | None:
-    """The fewest operations that delay a result by so many cycles; None if there are none."""
+def _delays(cycles: int, long: bool = False) -> tuple[Op, ...] | None:
+    """Operations that delay a result by so many cycles, the fewest or (long) the most; None if there are none."""
     if cycles == 0:
         return ()
-    best = None
-    for op in (Op.MUL, Op.MOV):
+    for op in (Op.MOV, Op.MUL) if long else (Op.MUL, Op.MOV):
         step = alu_latency(op) - 1
-        rest = _delays(cycles - step) if cycles >= step else None
-        if rest is not None and (best is None or len(rest) + 1 < len(best)):
-            best = (op, *rest)
-    return best
+        rest = _delays(cycles - step, long) if cycles >= step else None
+        if rest is not None:
+            return (op, *rest)
+    return None
 
 
 # ---- loads that meet in a slice ----------------------------------------------------------------------------------------
 
-def _resolve(net, roots, clash, shared) -> bool:
+def _resolve(net, clash, shared) -> bool:
     """Mend the first clash between loads. True if times must be found again."""
     loads = net.loads()
     for j, (o2, i2, second) in enumerate(loads):
@@ -270,7 +289,7 @@ def _delay_load(net, loads, one, two, clash):
             if all(not clash(load, x, p.time - time) for p, k, x in loads if (p, k) != (o, i)):
                 at = load
                 for op in ops:
-                    at = Operation(op, [at] if op is Op.MOV else [at, Immediate(1)])
+                    at = _wait(op, at)
                 o.operands[i] = at
                 return
     raise LoadClash(one[2], two[2])

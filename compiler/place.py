@@ -14,7 +14,7 @@ import numpy as np
 from isa.geometry import SLICES_PER_GROUP, Geometry
 from isa.program import Address
 
-from .graph import WEIGHT_STREAMS, Kind, Layout, MatMul, Permutation, Source, Tensor, Work, walk
+from .graph import WEIGHT_STREAMS, Layout, MatMul, Permutation, Tensor, Work, walk
 from .graph import Load as GraphLoad
 
 TOGETHER = 60.0       # two reads or two writes of one work item in one slice
@@ -269,6 +269,3 @@ class Placer:
 def place(work: list[Work], tensors: list[Tensor], geometry: Geometry, far: float = FAR, traffic: float = TRAFFIC) -> Placement:
     """Addresses for all tensors. Raises PlaceError naming what does not fit."""
     return Placer(work, geometry, far, traffic).all(tensors)
-
-
-__all__ = ["Kind", "PlaceError", "Placement", "Source", "place", "words_of"]

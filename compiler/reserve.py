@@ -112,7 +112,7 @@ class Reservations:
 
     def take_streams(self, size: int, stream: int, boundaries, mask: int):
         for level in LEVELS:
-            groups = range(stream // level, (stream + max(size, level) - 1) // level + 1) if level < size else (stream // level,)
+            groups = range(stream // level, (stream + size - 1) // level + 1)
             for group in groups:
                 table = self.streams[level][group]
                 for boundary in boundaries:

@@ -1,12 +1,14 @@
 """The whole chip on values: runs a Program over a batch of memory images, exact on every stream byte of every cycle.
 
-The schedule never depends on data, so the work is split in two. :func:`plan` walks all issues once in time order and resolves where every operand
-comes from: a stream value lives on its diagonal (eastward cycle - boundary, westward cycle + boundary, in the time of superlane 0, since
-all stagger is uniform) until another drive ends it or it falls off the edge. The result is a list of steps in levels: a step
-applies one operation to many events that do not depend on each other. :func:`execute` runs the steps over all images.
+The schedule never depends on data, so the work is split in two. :func:`plan` walks all issues once in time order and
+resolves where every operand comes from: a stream value lives on its diagonal (eastward cycle - boundary, westward
+cycle + boundary, in the time of superlane 0, since all stagger is uniform) until another drive ends it or it falls off
+the edge. The result is a list of steps in levels: a step applies one operation to many events that do not depend on
+each other. :func:`execute` runs the steps over all images.
 
-Two stores hold the values of all events: *vectors*, bytes of one stream, and *words*, the 32-bit lanes of ALU registers, accumulators and
-MXM results. Memory is updated in place; levels keep the order of reads and writes of every word.
+Two stores hold the values of all events: *vectors*, bytes of one stream, and *words*, the 32-bit lanes of ALU
+registers, accumulators and MXM results. Memory is updated in place; levels keep the order of reads and writes of every
+word.
 """
 
 from bisect import bisect_right, insort
@@ -109,8 +111,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Result:
-    """Values of one execution. vectors: uint8 [vector, image, lane]. memory: uint8 [image, slice, word, superlane, lane]
-    after the run."""
+    """Values of one execution. vectors: uint8 [vector, image, lane]. memory: uint8 [image, slice, word, superlane,
+    lane] after the run."""
 
     vectors: np.ndarray
     memory: np.ndarray
@@ -148,7 +150,8 @@ def run(plan: Plan, memory: np.ndarray, budget: int = 1 << 28) -> np.ndarray:
 
 @dataclass
 class _Plane:
-    """An MXM plane: loads by column group as (cycle, 16 vectors), the installing cycle in force, activations that wait for their ACC, entries."""
+    """An MXM plane: loads of each column group as (cycle, 16 vectors), the cycle of the install in force, matrices by
+    cycle of install, activations that wait for their ACC as (vector, unsigned, cycle of install), entries (words)."""
 
     loads: dict[int, list] = field(default_factory=dict)
     installed: int | None = None
@@ -231,7 +234,8 @@ class _Planner:
         for driven, vector in reversed(self.history.get(_diagonal(stream, cycle, boundary), ())):
             if driven <= cycle:
                 return vector
-        raise self._error(f"samples {streams.name(stream)} at boundary {boundary} in cycle {cycle}: nothing is driven there")
+        raise self._error(f"samples {streams.name(stream)} at boundary {boundary} in cycle {cycle}, "
+                          f"where nothing is driven")
 
     def _drive(self, stream, level, d_func) -> int:
         """A new vector on a stream, visible d_func after the issue."""
@@ -408,7 +412,8 @@ class _Planner:
         for group in range(self.geometry.superlanes):
             loads = [vectors for cycle, vectors in plane.loads.get(group, ()) if cycle < installed + group]
             if not loads:
-                raise self._error(f"uses the weights installed at cycle {installed}, but column group {group} was not loaded")
+                raise self._error(f"uses the weights installed at cycle {installed}, but column group {group} was not "
+                                  f"loaded")
             columns += loads[-1]
         self.matrices.append(columns)
         self.matrix_level.append(self._level(columns))
@@ -456,7 +461,8 @@ class _Run:
         g = plan.geometry
         shape = (2 * g.mem_slices, g.words, g.superlanes, LANES)
         if memory.ndim != 5 or memory.shape[1:] != shape or memory.dtype != np.uint8:
-            raise ValueError(f"memory must be uint8 [image, {', '.join(map(str, shape))}], not {memory.dtype} {memory.shape}")
+            raise ValueError(f"memory must be uint8 [image, {', '.join(map(str, shape))}], "
+                             f"not {memory.dtype} {memory.shape}")
         self.memory = memory.copy()
         self.lanes = (len(memory), g.lanes)
         self.split = (len(memory), g.superlanes, LANES)

@@ -1,8 +1,8 @@
 """What the MEM instructions do to values: reads, writes and their indirect forms, in numpy.
 
-`memory` is a uint8 array [image, slice, word, superlane, lane], slices numbered west 0..M-1, then east 0..M-1. Vectors are uint8
-arrays [event, image, superlane, lane]. All functions treat many events at once; the caller sees to it that no event of a call touches a word
-that another one writes.
+`memory` is a uint8 array [image, slice, word, superlane, lane], slices numbered west 0..M-1, then east 0..M-1. Vectors
+are uint8 arrays [event, image, superlane, lane]. All functions treat many events at once; the caller sees to it that no
+event of a call touches a word that another one writes.
 """
 
 import numpy as np

@@ -1,8 +1,9 @@
 """The stream trace of a run: which word is visible in every cycle at every boundary, superlane and stream.
 
-A trace has the form in which the RTL records one: headers and words. A header stands for one (cycle, boundary, superlane) with at least one
-driven stream; the words of its driven streams follow each other in ascending order of stream id. Headers are sorted by (cycle, boundary,
-superlane). In superlane k everything happens k cycles after superlane 0.
+A trace has the form in which the RTL records one: headers and words. A header stands for one (cycle, boundary,
+superlane) with at least one driven stream; the words of its driven streams follow each other in ascending order of
+stream id. Headers are sorted by (cycle, boundary, superlane). In superlane k everything happens k cycles after
+superlane 0.
 """
 
 from dataclasses import dataclass

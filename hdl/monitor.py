@@ -1,6 +1,6 @@
 """Stand-in of the Verilog module ``lpu_srf_monitor``, which records driven stream words in simulation."""
 
-from amaranth import Cat, ClockSignal, Instance
+from amaranth import Cat, ClockSignal, Instance, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -25,7 +25,9 @@ class SrfMonitor(wiring.Component):
 
     def elaborate(self, platform):
         words = [*self.east.data, *self.west.data]
-        return Instance(
+        m = Module()
+        m.submodules.monitor = Instance(
             "lpu_srf_monitor", i_clk=ClockSignal(), i_enable=self.enable, i_cycle=self.cycle, i_boundary=self.boundary,
             i_superlane=self.superlane, i_driven=Cat(self.east.driven, self.west.driven),
             **{f"i_s{i}": word for i, word in enumerate(words)})
+        return m

@@ -138,8 +138,8 @@ class _Streams:
         for stream in range(first, first + size):
             other = self.driven.setdefault((stream, origin), {}).setdefault(cycle, issue)
             if other is not issue:
-                raise CheckError(f"{describe(issue)} and {describe(other)} both drive {streams.name(stream)} at boundary "
-                                 f"{boundary} in cycle {cycle}")
+                raise CheckError(f"{describe(issue)} and {describe(other)} both drive {streams.name(stream)} at "
+                                 f"boundary {boundary} in cycle {cycle}")
 
     def _sample(self, issue, first, size):
         cycle = issue.cycle + timing.D_SKEW
@@ -148,8 +148,8 @@ class _Streams:
         for stream in range(first, first + size):
             driven = self.driven.get((stream, origin))
             if not driven or min(driven) > cycle:
-                raise CheckError(f"{describe(issue)} samples {streams.name(stream)} at boundary {boundary} in cycle {cycle}, "
-                                 f"which nothing drives{self._nearest(stream, cycle, boundary)}")
+                raise CheckError(f"{describe(issue)} samples {streams.name(stream)} at boundary {boundary} in cycle "
+                                 f"{cycle}, which nothing drives{self._nearest(stream, cycle, boundary)}")
 
     def _nearest(self, stream, cycle, boundary):
         """A hint for the reader: the drive of this stream that comes closest."""
@@ -203,13 +203,14 @@ class _Memory:
 
     def _read(self, issue, address):
         if not self._words(issue)[address]:
-            raise CheckError(f"{describe(issue)} reads word {address} in cycle {issue.cycle + timing.MEM_ACCESS}, which is "
-                             f"neither in the image nor written before")
+            raise CheckError(f"{describe(issue)} reads word {address} in cycle {issue.cycle + timing.MEM_ACCESS}, "
+                             f"which is neither in the image nor written before")
 
     def _banks(self, issue, read, write):
         half = self.geometry.words // 2
         if read // half == write // half:
-            raise CheckError(f"{describe(issue)} reads and writes bank {read // half} in cycle {issue.cycle + timing.MEM_ACCESS}")
+            raise CheckError(f"{describe(issue)} reads and writes bank {read // half} in cycle "
+                             f"{issue.cycle + timing.MEM_ACCESS}")
 
     def _indirect(self, issue):
         i, words = issue.instruction, self._words(issue)
@@ -218,8 +219,9 @@ class _Memory:
         if missing < 0 and end > len(words):
             missing = words.find(0, 0, end - len(words))
         if missing >= 0:
-            raise CheckError(f"{describe(issue)} may address word {missing} in cycle {issue.cycle + timing.MEM_ACCESS}, which is "
-                             f"neither in the image, nor declared zeroed, nor written before")
+            raise CheckError(f"{describe(issue)} may address word {missing} in cycle "
+                             f"{issue.cycle + timing.MEM_ACCESS}, which is neither in the image, nor declared zeroed, "
+                             f"nor written before")
 
 
 # ---- VXM ----------------------------------------------------------------------------------------------------------
@@ -242,7 +244,8 @@ def _check_registers(issues: list[Issue]):
 def _register_read(issue, source, first):
     unit, cycle = neighbour(issue.queue.unit, source), issue.cycle + timing.D_SKEW
     if first[unit] is None or first[unit] > cycle:
-        raise CheckError(f"{describe(issue)} reads the register of ALU {unit} in cycle {cycle}, before its first result of the run")
+        raise CheckError(f"{describe(issue)} reads the register of ALU {unit} in cycle {cycle}, before its first "
+                         f"result of the run")
 
 
 # ---- MXM ----------------------------------------------------------------------------------------------------------
@@ -279,11 +282,12 @@ class _Plane:
             takes = issue.cycle + group
             at = bisect_right(cycles, takes)
             if at and cycles[at - 1] == takes:
-                raise CheckError(f"{describe(self.loads[group][takes])} overwrites column group {group} in cycle {takes}, in which "
-                                 f"{describe(issue)} installs it")
+                raise CheckError(f"{describe(self.loads[group][takes])} overwrites column group {group} in cycle "
+                                 f"{takes}, in which {describe(issue)} installs it")
             if not at:
                 late = f"; {describe(self.loads[group][cycles[0]])} comes too late" if cycles else ""
-                raise CheckError(f"{describe(issue)} installs column group {group} in cycle {takes}, before it is loaded{late}")
+                raise CheckError(f"{describe(issue)} installs column group {group} in cycle {takes}, before it is "
+                                 f"loaded{late}")
 
     def _activate(self, issue):
         if not self.installed:
@@ -293,7 +297,8 @@ class _Plane:
     def _accumulate(self, issue):
         sampled = issue.cycle - timing.acc_after_activate(self.geometry)
         if sampled not in self.activations:
-            raise CheckError(f"{describe(issue)} takes the result of an activation issued in cycle {sampled}: there is none")
+            raise CheckError(f"{describe(issue)} takes the result of an activation issued in cycle {sampled}: there is "
+                             f"none")
         i = issue.instruction
         if i.mode is AccMode.EMIT:
             return
@@ -306,10 +311,11 @@ class _Plane:
     def _entry_read(self, issue, before):
         entry = issue.instruction.entry
         if before is None:
-            raise CheckError(f"{describe(issue)} reads accumulator entry {entry} in cycle {issue.cycle}, before a START in this run")
+            raise CheckError(f"{describe(issue)} reads accumulator entry {entry} in cycle {issue.cycle}, before a "
+                             f"START in this run")
         if issue.cycle - before.cycle < timing.ACC_ADD_DISTANCE:
-            raise CheckError(f"{describe(issue)} reads accumulator entry {entry} less than {timing.ACC_ADD_DISTANCE} cycles after "
-                             f"{describe(before)}")
+            raise CheckError(f"{describe(issue)} reads accumulator entry {entry} less than {timing.ACC_ADD_DISTANCE} "
+                             f"cycles after {describe(before)}")
 
 
 _MXM = frozenset({LoadWeights, InstallWeights, Activate, Accumulate})

@@ -10,9 +10,10 @@ Amaranth -> RTLIL -> yosys -> Verilog -> Verilator -> C++ compiler -> executable
 
 where ``verification/units/adder_bench.py`` holds the ``@cocotb.test()`` coroutines. The handle ``dut`` has the ports of
 the component's signature (``a.b`` is ``dut.a__b``; ports that start with an underscore do not exist for cocotb) and
-``dut.clk``, ``dut.rst``; nothing inside is visible unless the model is built with ``internals=True``. Inputs should
-change while the clock is low. The bench reads its seed with :func:`sim.bench.seed` and its parameters from
-``os.environ``. A failing or missing test raises :class:`BenchFailure` with the end of the simulator's log.
+``dut.clk``, ``dut.rst``; the component's name must differ from its ports'. Nothing inside is visible unless the model
+is built with ``internals=True``. Inputs should change while the clock is low. The bench reads its seed with
+:func:`sim.bench.seed` and its parameters from ``os.environ``. A failing or missing test raises :class:`BenchFailure`
+with the end of the simulator's log.
 
 Everything lies below ``build/`` (environment variable LPU_BUILD): ``cache/model/<key>`` for executables, ``runs/`` for
 logs and results. Builds are atomic and locked, so concurrent builders of one design wait for the first.
@@ -33,6 +34,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -182,7 +184,7 @@ def build(design, name, *, optimize=False, extra_sources=(), flat=(), internals=
     name: Verilog name of the top module, also the name of the cocotb top-level handle.
     optimize: spend compile time on speed (-O3 -march=native); for whole chips, not for unit benches.
     extra_sources: Verilog (.v, .sv) and C++ (.cpp) files beside those of ``sim/rtl``, which are found by module name.
-    flat: stamped kinds that may be inlined; all others are compiled once and shared by their instances.
+    flat: stamped kinds to be inlined; all others with more than one instance are compiled once and shared.
     internals: make every signal visible to cocotb (slow simulator).
     waves: compile VCD recording in; ``run_bench(..., waves=True)`` then writes ``dump.vcd``.
 
@@ -251,16 +253,18 @@ def _sources(verilog, extra):
 
 
 def _control_file(verilog, name, kinds, flat):
-    """Verilator configuration: only the top's ports are visible; tile kinds are compiled once."""
+    """Verilator configuration: only the top's ports are visible; tile kinds with many instances are compiled once."""
     unknown = set(flat) - set(kinds)
     if unknown:
         raise BuildError(f"flat={sorted(unknown)} names no stamped kind of {name}; kinds are {kinds}")
     header = re.search(rf"^module \\?{re.escape(name)} ?\((.*?)\);", verilog, re.M | re.S)
     if header is None:
         raise BuildError(f"no module {name} in the design")
+    instances = Counter(re.findall(r"^  (\w+) \S+ \($", verilog, re.M))
+    shared = {kind for kind in kinds if kind not in flat and instances[kind] > 1}
     ports = [port.strip().removeprefix("\\") for port in header[1].split(",") if port.strip()]
     lines = ["`verilator_config", *(f'public_flat_rw -module "{name}" -var "{port}"' for port in ports)]
-    lines += [f'no_inline -module "{kind}"' for kind in kinds if kind not in flat]
+    lines += [f'{"no_inline" if kind in shared else "inline"} -module "{kind}"' for kind in kinds]
     return "\n".join(lines) + "\n"
 
 

@@ -26,7 +26,8 @@ import numpy as np
 
 from golden import chip as golden_chip
 from golden.trace import HEADER, WORD_BYTES, Trace
-from isa.geometry import LANES, Geometry
+from hdl import stamp
+from isa.geometry import LANES, QUEUE_DEPTH, Geometry
 from isa.hostmap import REGISTERS, memory_address, queue_address, queue_sram_id, register, sram_id
 from isa.instructions import Halt, encode
 from isa.program import Address, Program
@@ -149,12 +150,22 @@ class Machine(ABC):
 
 
 class GoldenMachine(Machine):
-    """The golden model behind the machine interface."""
+    """The golden model behind the machine interface, over a batch of memory images.
+
+    images: size of the batch; a run computes all of them. image: the one that write, read, put, get, dump and the
+    trace of run refer to. plan, result: golden.chip's Plan of the program and Result of the last run.
+    """
+
+    def __init__(self, geometry: Geometry, images: int = 1):
+        super().__init__(geometry)
+        self.images, self.image = images, 0
+        self.plan: golden_chip.Plan | None = None
+        self.result: golden_chip.Result | None = None
 
     def load(self, program: Program):
         self._accept(program)
-        self._plan = golden_chip.plan(program)
-        self._memory = golden_chip.memory_image(program)
+        self.plan = golden_chip.plan(program)
+        self._memory = golden_chip.memory_image(program, self.images)
 
     def _slice(self, address):
         return address.hemisphere * self.geometry.mem_slices + address.mem_slice
@@ -162,22 +173,22 @@ class GoldenMachine(Machine):
     def write(self, address: Address, data: bytes):
         words = self._words(address, data)
         vectors = np.frombuffer(data, np.uint8).reshape(words, self.geometry.superlanes, LANES)
-        self._memory[0, self._slice(address), address.word:address.word + words] = vectors
+        self._memory[self.image, self._slice(address), address.word:address.word + words] = vectors
 
     def read(self, address: Address, words: int = 1) -> bytes:
         self._within(address, words)
-        return self._memory[0, self._slice(address), address.word:address.word + words].tobytes()
+        return self._memory[self.image, self._slice(address), address.word:address.word + words].tobytes()
 
     def run(self, trace: bool = True) -> RunResult:
         _require_program(self)
         start = time.monotonic()
-        result = golden_chip.execute(self._plan, self._memory)
-        self._memory = result.memory
-        recorded = self._plan.index.trace(result.vectors) if trace else None
-        return RunResult(self._plan.cycles, (), recorded, time.monotonic() - start)
+        self.result = golden_chip.execute(self.plan, self._memory)
+        self._memory = self.result.memory
+        recorded = self.plan.index.trace(self.result.vectors, self.image) if trace else None
+        return RunResult(self.plan.cycles, (), recorded, time.monotonic() - start)
 
     def dump(self) -> np.ndarray:
-        return self._memory[0].copy()
+        return self._memory[self.image].copy()
 
 
 def chip_model(geometry: Geometry) -> builder.Model:
@@ -187,7 +198,10 @@ def chip_model(geometry: Geometry) -> builder.Model:
         return Chip(geometry=geometry)
 
     name = f"chip_{geometry.name}"
-    return builder.build(builder.elaborate(make, name, repr(geometry)), name, optimize=True)
+    text = builder.elaborate(make, name, repr(geometry))
+    # A monitor only listens: sharing its code would mean to copy all its inputs in every cycle.
+    monitors = [kind for kind in stamp.kinds_in(text) if kind.startswith("srfmonitor_")]
+    return builder.build(text, name, optimize=True, flat=monitors)
 
 
 class RtlMachine(Machine):
@@ -240,14 +254,15 @@ class RtlMachine(Machine):
     def _load_texts(self, program):
         g = self.geometry
         texts = {queue.index: b"".join(map(encode, program.texts.get(queue.name) or [Halt()])) for queue in g.queues}
-        if self.preload:
-            words = pack_words(np.frombuffer(b"".join(texts.values()), np.uint8).reshape(-1, LANES))
-            memories = [[queue_sram_id(g, index), 0, len(text) // LANES] for index, text in texts.items()]
-            self._simulator.ask("load", words.tobytes(), memories=memories)
-        for index, text in texts.items():
-            # Preloading does not tell a queue how long its text is: the last instruction always goes through the port.
-            first = len(text) // LANES - 1 if self.preload else 0
-            self._simulator.ask("write", text[first * LANES:], address=queue_address(g, index, first))
+        if not self.preload:
+            for index, text in texts.items():
+                self._simulator.ask("write", text, address=queue_address(g, index))
+            return
+        # Preloaded queues are as long as their memory; a zero word ends the text like an end of the queue would.
+        texts = {index: (text + bytes(LANES))[:QUEUE_DEPTH * LANES] for index, text in texts.items()}
+        words = pack_words(np.frombuffer(b"".join(texts.values()), np.uint8).reshape(-1, LANES))
+        memories = [[queue_sram_id(g, index), 0, len(text) // LANES] for index, text in texts.items()]
+        self._simulator.ask("load", words.tobytes(), memories=memories)
 
     def _memory_ids(self):
         g = self.geometry

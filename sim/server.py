@@ -1,6 +1,6 @@
 """The simulator's side of :class:`sim.machine.RtlMachine`: a cocotb test that serves requests over a socket.
 
-A request is a message of JSON ``{"op": ..., arguments}``, for some followed by one of raw bytes. The answer is JSON, too:
+A request is a message of JSON ``{"op": ..., arguments}``, for some followed by one of raw bytes. The answer is JSON:
 ``{"ok": true, "payload": bool, ...}``, followed by raw bytes if ``payload`` says so, or ``{"error": text}``. During
 ``run`` messages ``{"cycle": n}`` come first. The socket's file descriptor is in the environment variable LPU_SERVER_FD;
 its end ends the simulation.
@@ -70,9 +70,9 @@ class _Server:
         self.connection.send_bytes(json.dumps(message).encode())
 
     async def pulse(self, signal):
-        """One rising edge between two clock edges; the memories see it without a clock."""
+        """1 during one rising edge of the clock: memories see the edge of the signal, queues its level."""
         signal.value = 1
-        await Timer(1, "ns")
+        await FallingEdge(self.dut.clk)
         signal.value = 0
         await FallingEdge(self.dut.clk)
 

@@ -1,7 +1,7 @@
-"""Holds a run of the RTL against the golden model: every driven stream word of every cycle, every SRAM word, the cycle count.
+"""Holds a run of the RTL against the golden model: every driven stream word, every SRAM word, the cycle count.
 
-A stream word that only one side drives is a mismatch like one with other bytes. The first mismatch, in order of cycle, boundary,
-superlane and stream, is reported with the instruction that drove the word and the model operation it comes from.
+A stream word that only one side drives is a mismatch like one with other bytes. The first mismatch, in order of cycle,
+boundary, superlane and stream, is reported with the instruction that drove the word and its model operation.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class TraceError(ValueError):
 class StreamMismatch:
     """The first difference of two traces.
 
-    expected, actual: 16 data bytes and 2 bytes of check bits; None if that side drives nothing. producer: the issue that
-    drives the word in the golden model, None if nothing does. operation: its model operation, may be empty.
+    expected, actual: 16 data bytes and 2 bytes of check bits; None if that side drives nothing. producer: the issue
+    that drives the word in the golden model, None if nothing does. operation: its model operation, may be empty.
     """
 
     cycle: int
@@ -74,15 +74,15 @@ class MemoryMismatch:
     actual: bytes
 
     def __str__(self):
-        return (f"first mismatch: hemisphere {HEMISPHERES[self.hemisphere]}, slice {self.mem_slice}, bank {self.bank}, word "
-                f"{self.word}, superlane {self.superlane}, lane {self.lane}\n"
+        return (f"first mismatch: hemisphere {HEMISPHERES[self.hemisphere]}, slice {self.mem_slice}, bank {self.bank}, "
+                f"word {self.word}, superlane {self.superlane}, lane {self.lane}\n"
                 f"  expected {self.expected.hex(' ')}\n  actual   {self.actual.hex(' ')}")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """words: compared. mismatches: how many of them differ; of these `missing` are driven by the golden model only, `extra` by
-    the RTL only. first: the first one, None if there is none."""
+    """words: compared. mismatches: how many of them differ; of these `missing` are driven by the golden model only,
+    `extra` by the RTL only. first: the first one, None if there is none."""
 
     words: int
     mismatches: int
@@ -125,11 +125,12 @@ class RunComparison:
         return "\n".join([*lines, *(f"error: {e}" for e in self.errors)])
 
 
-def compare_run(plan: Plan, golden: Result, cycles: int, trace: Trace, memory: np.ndarray, *, errors: tuple[str, ...] = (),
-                image: int = 0) -> RunComparison:
+def compare_run(plan: Plan, golden: Result, cycles: int, trace: Trace, memory: np.ndarray, *,
+                errors: tuple[str, ...] = (), image: int = 0) -> RunComparison:
     """Compare a run with one image of a golden execution. memory: SRAM after the run, uint8 [2M, W, S, 16]."""
-    return RunComparison(compare_trace(plan, plan.index.trace(golden.vectors, image), trace),
-                         compare_memory(plan.geometry, golden.memory[image], memory), plan.cycles, cycles, tuple(errors))
+    on_streams = compare_trace(plan, plan.index.trace(golden.vectors, image), trace)
+    in_memory = compare_memory(plan.geometry, golden.memory[image], memory)
+    return RunComparison(on_streams, in_memory, plan.cycles, cycles, tuple(errors))
 
 
 # ---- streams ------------------------------------------------------------------------------------------------------
@@ -174,8 +175,8 @@ def _places(headers, geometry: Geometry) -> np.ndarray:
     """For each word its (cycle, boundary, superlane, stream) as one ascending number."""
     place = headers["cycle"].astype(np.int64) * geometry.boundaries + headers["boundary"]
     place = (place * geometry.superlanes + headers["superlane"]) * streams.STREAM_IDS
-    bits = np.unpackbits(np.ascontiguousarray(headers["driven"]).view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
-    header, stream = np.nonzero(bits)
+    masks = np.ascontiguousarray(headers["driven"]).view(np.uint8).reshape(-1, 8)
+    header, stream = np.nonzero(np.unpackbits(masks, axis=1, bitorder="little"))
     return place[header] + stream
 
 

@@ -3,7 +3,7 @@
 // port s<i> belong to stream i: 0..31 eastward, 32..63 westward; a word is 128 data bits and 9 check bits above them.
 // `cycle` is the value that the registers show in that cycle. clk must not be gated. Without LPU_SIM it is empty.
 //
-// One port per stream, not one wide bus: Verilator would copy the bus in every cycle.
+// One port per stream, not one wide bus, and inlined: otherwise Verilator would copy all words in every cycle.
 module lpu_srf_monitor (
     input wire         clk,
     input wire         enable,
@@ -76,6 +76,7 @@ module lpu_srf_monitor (
     input wire [136:0] s62,
     input wire [136:0] s63
 );
+    // verilator inline_module
 `ifdef LPU_SIM
     import "DPI-C" function void lpu_srf_begin(input int cycle, input int boundary, input int superlane,
                                                input longint driven);

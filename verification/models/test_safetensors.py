@@ -82,6 +82,7 @@ def test_every_truncation_is_refused_where_the_file_ends(tmp_path: Path) -> None
         ({"a": entry(0, 4), "b": entry(8, 12)}, 12, "4 bytes before tensor 'b' belong to no tensor"),
         ({"a": entry(0, 4)}, 7, "3 bytes after the last tensor"),
         ({"a": entry(0, 8, shape=[3])}, 8, "F32 of shape [3] is 12 bytes, data_offsets span 8"),
+        ({"a": entry(0, 8, shape=[1])}, 8, "F32 of shape [1] is 4 bytes, data_offsets span 8"),
         ({"a": entry(0, 8, dtype="I64", shape=[1])}, 8, "dtype 'I64' is not one of F32, F16, BF16"),
         ({"a": entry(0, 4, dtype=["F32"], shape=[1])}, 4, "dtype ['F32'] is not one of"),
         ({"a": entry(0, 4, shape=[-1])}, 4, "shape [-1] is not a list of non-negative integers"),

@@ -2,10 +2,11 @@
 
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from mathformer.api import MathFormer
+from mathformer.api import MathFormerAPI
 
 from golden.calibrate import SMALLEST, calibrate, random_sequences
 from golden.transformer import (
@@ -21,7 +22,6 @@ from golden.transformer import (
     softmax,
     swiglu,
 )
-from models import catalogue
 from models.calibration import Calibration
 from models.catalogue import NAMES, Model, load_model
 from models.llama import LlamaConfig, LlamaWeights, ModelError, random_llama
@@ -149,8 +149,8 @@ def test_trained_models_answer_their_whole_task(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_those_of_the_package(name: str) -> None:
     model = load_model(name)
-    folder = catalogue._package_folder() / catalogue._ENTRIES[name].folder
-    theirs = MathFormer(str(folder)).load()._model
+    operation = name.removeprefix("mathformer/")
+    theirs = MathFormerAPI().load(operation).models[operation]._model
     for tokens in random_sequences(model.weights.config, count=5, length=12, seed=SEED).tolist():
         want, _ = theirs.forward(tokens)
         got = Llama(model.weights).forward(np.array(tokens), KvCache(1))[-1]
@@ -266,6 +266,8 @@ def test_a_calibration_must_fit_its_configuration() -> None:
         Calibration(config=GROUPED, layers=layers[:2], **head)
     with pytest.raises(ModelError, match="head_x is nan, not a finite number > 0"):
         Calibration(config=GROUPED, layers=layers, head_x=math.nan, head_normed=1.0)
+    with pytest.raises(ModelError, match="layer 0 v is 0.0, not a finite number > 0"):
+        Calibration(config=GROUPED, layers=(replace(layers[0], v=0 * layers[0].v), *layers[1:]), **head)
     other = LlamaConfig(**{**vars(GROUPED), "ffn": 15})
     with pytest.raises(ModelError, match=r"layer 0 ffn_mid has shape \(14,\), the configuration needs \(15,\)"):
         Calibration(config=other, layers=layers, **head)

@@ -36,7 +36,8 @@ def measure(program: Program) -> Counter:
     for issue in issues:
         points.update(_of_issue(issue, program.geometry))
     for previous, issue in _neighbours(issues):
-        points[f"{issue.queue.kind.value} {'back to back' if issue.cycle - previous.cycle == 1 else 'after a gap'}"] += 1
+        spacing = "back to back" if issue.cycle - previous.cycle == 1 else "after a gap"
+        points[f"{issue.queue.kind.value} {spacing}"] += 1
     for text in program.texts.values():
         points.update(_of_text(text))
     return points
@@ -54,9 +55,9 @@ def required(geometry: Geometry) -> set[str]:
     points |= {f"{act} bank {bank}" for act in ("read", "write") for bank in (0, 1)}
     points |= {f"{act} {where} word" for act in ("read", "write") for where in ("first", "last")}
     points |= {f"{kind.value} {what}" for kind in _BUILT_KINDS for what in ("back to back", "after a gap")}
-    points |= {"Sync", "Notify", "Nop", "Repeat", "Repeat with stride", "Repeat at distance 1", "Repeat of a burst", "burst LoadWeights",
-               "burst Activate", "burst Accumulate", "Activate with install", f"entry {ACCUMULATORS - 1}", "entry 0",
-               "Shift by 0", f"Shift by {geometry.lanes}", "Shift up", "Shift down"}
+    points |= {"Sync", "Notify", "Nop", "Repeat", "Repeat with stride", "Repeat at distance 1", "Repeat of a burst",
+               "burst LoadWeights", "burst Activate", "burst Accumulate", "Activate with install", "entry 0",
+               f"entry {ACCUMULATORS - 1}", "Shift by 0", f"Shift by {geometry.lanes}", "Shift up", "Shift down"}
     if geometry.superlanes == 1:
         points -= {"burst LoadWeights"}   # a plane of one column group
     return points

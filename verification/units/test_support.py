@@ -5,14 +5,16 @@ from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.clock_gate import gated
 from hdl.sram import Sram
 from sim.build import build, run_bench
 
+BENCH = "verification.units.support_bench"
 MEMORIES = ((7, 137, 64), (1_000_003, 137, 512), (9, 128, 4096))  # id, width, depth
 
 
 class Memories(wiring.Component):
-    """Three SRAMs of different sizes with common ports, and a stream monitor that shows words made from the read port."""
+    """Three SRAMs of different sizes with common ports, and two stream monitors."""
 
     def __init__(self):
         super().__init__({"sim_load": In(1), "sim_dump": In(1), "r_en": In(1), "w_en": In(1), "addr": In(12),
@@ -40,19 +42,17 @@ class Gated(wiring.Component):
     """Two counters that count while ``enable`` is 1: one by a gated clock, one by an enable."""
 
     enable: In(1)
-    gated: Out(16)
+    slow: Out(16)
     plain: Out(16)
 
     def elaborate(self, platform):
-        from hdl.clock_gate import gated
-
         m = Module()
         counter = Signal(16, reset_less=True)
         with gated(m, self.enable, name="counting") as domain:
             m.d[domain] += counter.eq(counter + 1)
         with m.If(self.enable):
             m.d.sync += self.plain.eq(self.plain + 1)
-        m.d.comb += self.gated.eq(counter)
+        m.d.comb += self.slow.eq(counter)
         return m
 
 
@@ -62,11 +62,11 @@ def memories():
 
 
 @pytest.mark.parametrize("test", [
-    "written_words_are_read_one_cycle_later", "loaded_words_are_read_and_dumped", "loads_that_fit_no_memory_are_refused",
-    "monitor_records_driven_words_only"])
+    "written_words_are_read_one_cycle_later", "loaded_words_are_read_and_dumped",
+    "loads_that_fit_no_memory_are_refused", "monitor_records_driven_words_only"])
 def test_memories(memories, test, tmp_path):
-    run_bench(memories, "verification.units.support_bench", testcase=test, env={"TRACE_DIR": tmp_path})
+    run_bench(memories, BENCH, testcase=test, env={"TRACE_DIR": tmp_path})
 
 
 def test_gated_registers_load_as_enabled_ones():
-    run_bench(build(Gated(), "gated"), "verification.units.support_bench", testcase="gated_counter_equals_enabled_counter")
+    run_bench(build(Gated(), "gated_counter"), BENCH, testcase="gated_counter_equals_enabled_counter")

@@ -8,11 +8,11 @@ from sim.build import build, run_bench
 from verification.units.arith.cases import UNITS
 from verification.units.arith.player import Player
 
-HARNESS = Path(__file__).with_name("vector_file.v")
+HARNESS = [Path(__file__).with_name(f"vector_file.{suffix}") for suffix in ("v", "cpp")]
 
 
 def play(name, **env):
-    model = build(Player(UNITS[name].component()), f"arith_{name}", extra_sources=[HARNESS])
+    model = build(Player(UNITS[name].component()), f"arith_{name}", extra_sources=HARNESS)
     return run_bench(model, "verification.units.arith.bench", env={"UNIT": name, **env})
 
 

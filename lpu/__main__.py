@@ -1,0 +1,111 @@
+"""The command line: `lpu run|compile|program`. Parses, calls, prints."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from compiler.frontends.llama import LlamaError
+from compiler.graph import GraphError
+from compiler.host import WHERE, HostError
+from compiler.place import PlaceError
+from compiler.quantize import QuantizeError
+from golden.chip import GoldenError
+from isa import geometry
+from isa.check import CheckError, check
+from isa.geometry import GeometryError
+from isa.instructions import InstructionError
+from isa.issue import IssueError
+from isa.program import Program, ProgramError
+from models.catalogue import NAMES, load_model
+from models.llama import ModelError
+from models.safetensors import SafetensorsError
+from models.tokenizer import TokenError
+from sim.build import BuildError
+from sim.machine import GoldenMachine, MachineError, RtlMachine
+
+from .session import compile_model, float_answer, generate
+
+# what a user can cause; anything else is a bug and keeps its traceback
+_USER_ERRORS = (BuildError, CheckError, GeometryError, GoldenError, GraphError, HostError, InstructionError, IssueError,
+                LlamaError, MachineError, ModelError, OSError, PlaceError, ProgramError, QuantizeError,
+                SafetensorsError, TokenError)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 2 after one line on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except _USER_ERRORS as e:
+        print(f"lpu: error: {e}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:   # the reader of our output has left
+        sys.stderr.close()
+        return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="lpu", description="An open language-processing unit.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="answer a prompt")
+    run.add_argument("model", metavar="MODEL", help=f"one of {', '.join(NAMES)}")
+    run.add_argument("--prompt", required=True)
+    run.add_argument("--on", choices=("rtl", "golden", "float"), default="rtl",
+                     help="the RTL in simulation, the golden model, or the float64 model (default: rtl)")
+    run.add_argument("--geometry", default="small", help=f"one of {', '.join(geometry.NAMES)} (default: small)")
+    run.set_defaults(command=_run)
+
+    compile_ = commands.add_parser("compile", help="write the Program of a model's decode step")
+    compile_.add_argument("model", metavar="MODEL", help=f"one of {', '.join(NAMES)}")
+    compile_.add_argument("--geometry", default="small")
+    compile_.add_argument("-o", "--output", type=Path, required=True)
+    compile_.set_defaults(command=_compile)
+
+    program = commands.add_parser("program", help="check and disassemble a Program file")
+    program.add_argument("file", type=Path)
+    program.set_defaults(command=_program)
+    return parser
+
+
+def _run(options):
+    if options.on == "float":
+        print(float_answer(load_model(options.model), options.prompt))
+        return
+    chip = geometry.named(options.geometry)
+    load_model(options.model).encode(options.prompt)   # refuse a bad prompt before anything is built
+    compiled = compile_model(options.model, chip)
+    machine = RtlMachine(chip) if options.on == "rtl" else GoldenMachine(chip)
+    with machine:
+        cycles = []
+        generation = generate(compiled, options.prompt, machine, on_step=lambda _, result: cycles.append(result.cycles))
+    for part, place in WHERE:
+        print(f"{part:<45} {place if place == 'host' else options.on}", file=sys.stderr)
+    print(f"{len(cycles)} steps, {sum(cycles)} cycles", file=sys.stderr)
+    print(generation.answer)
+
+
+def _compile(options):
+    compiled = compile_model(options.model, geometry.named(options.geometry))
+    compiled.program.save(options.output)
+    print(f"{options.output}: {compiled.program.cycles} cycles a step, dependency bound "
+          f"{compiled.program.notes['bound']}", file=sys.stderr)
+
+
+def _program(options):
+    program = Program.load(options.file)
+    expansion = check(program)
+    print(f"{'queue':<14} {'cycle':>8}  instruction")
+    for queue in program.geometry.queues:
+        issues = (i for i in expansion.issues if i.queue is queue)
+        first = {}
+        for issue in issues:
+            first.setdefault(issue.entry, issue.cycle)
+        for entry, instruction in enumerate(program.texts.get(queue.name, ())):
+            operation = program.operation_of(queue.name, entry)
+            print(f"{queue.name:<14} {first.get(entry, ''):>8}  {str(instruction):<90} {operation}".rstrip())
+    print(f"{expansion.cycles} cycles, {len(expansion.issues)} issues")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

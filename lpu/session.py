@@ -1,0 +1,120 @@
+"""From a model's name to answers: compiles a model for a geometry and generates text on any machine."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from compiler.compile import compile_llama
+from compiler.host import StepHost
+from golden.calibrate import calibrate
+from golden.transformer import Llama
+from isa.geometry import Geometry
+from isa.program import Program
+from models.catalogue import Model, load_model
+from sim.machine import GoldenMachine, Machine, RunResult
+
+# how the dense layers of a model are quantised; the others take int8 everywhere. The division model's residual stream
+# spans too much for one byte.
+PRECISION = {"mathformer/div": "int16"}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model and its decode step for one geometry."""
+
+    model: Model
+    program: Program
+    host: StepHost
+
+
+def compile_model(name: str, geometry: Geometry) -> Compiled:
+    """Compile a model of the catalogue. Raises models.llama.ModelError and the compiler's errors."""
+    model = load_model(name)
+    calibration = calibrate(model.weights, model.task_tokens())
+    program = compile_llama(model.weights, calibration, geometry, precision=PRECISION.get(name, "int8"))
+    program.notes["model"] = name
+    return Compiled(model, program, StepHost(program, model.weights.embedding))
+
+
+@dataclass
+class Generation:
+    """Greedy answer to a prompt, one token a step: the prompt is fed token by token, then the answer's own tokens."""
+
+    compiled: Compiled
+    prompt: str
+    tokens: list[int] = field(init=False)
+    answer_tokens: list[int] = field(default_factory=list)
+    position: int = 0
+    done: bool = False
+
+    def __post_init__(self):
+        self.tokens = self.compiled.model.encode(self.prompt)
+        self.room = min(self.compiled.model.max_new(self.tokens), self.compiled.host.context - len(self.tokens) + 1)
+
+    @property
+    def answer(self) -> str:
+        """The text so far."""
+        return self.compiled.model.tokenizer.decode(self.answer_tokens)
+
+    def put_inputs(self, machine: Machine):
+        """Write the inputs of the next step."""
+        for name, values in self.compiled.host.inputs(self._next_input(), self.position).items():
+            machine.put(name, values)
+
+    def take(self, machine: Machine):
+        """Read the logits of the step that ran, and go on."""
+        self.position += 1
+        if self.done or self.position < len(self.tokens):
+            return
+        token = self.compiled.host.next_token(machine.get("logits"))
+        if token == self.compiled.model.tokenizer.stop:
+            self.done = True
+            return
+        self.answer_tokens.append(token)
+        self.done = len(self.answer_tokens) >= self.room
+
+    def _next_input(self):
+        """A finished answer repeats its last token: its image idles along in a batch."""
+        at = self.position - len(self.tokens)
+        if at < 0:
+            return self.tokens[self.position]
+        return self.answer_tokens[min(at, len(self.answer_tokens) - 1)] if self.answer_tokens else self.tokens[-1]
+
+
+def generate(compiled: Compiled, prompt: str, machine: Machine, *, trace: bool = False,
+             on_step: Callable[[Generation, RunResult], None] = lambda generation, result: None) -> Generation:
+    """Answer a prompt on a machine; on_step sees every step after it ran."""
+    generation = Generation(compiled, prompt)
+    machine.load(compiled.program)
+    while not generation.done:
+        generation.put_inputs(machine)
+        result = machine.run(trace=trace)
+        generation.take(machine)
+        on_step(generation, result)
+    return generation
+
+
+def golden_steps(compiled: Compiled, prompts: list[str]) -> Iterator[tuple[GoldenMachine, list[Generation]]]:
+    """Answer many prompts at once on the golden model; yields after every step, image i is prompt i."""
+    generations = [Generation(compiled, prompt) for prompt in prompts]
+    machine = GoldenMachine(compiled.program.geometry, images=len(prompts))
+    machine.load(compiled.program)
+    while not all(g.done for g in generations):
+        for machine.image, generation in enumerate(generations):
+            if generation.position < compiled.host.context:
+                generation.put_inputs(machine)
+        machine.run(trace=False)
+        for machine.image, generation in enumerate(generations):
+            generation.take(machine)
+        yield machine, generations
+
+
+def golden_answers(compiled: Compiled, prompts: list[str]) -> list[Generation]:
+    """Answers of the golden model to many prompts."""
+    return list(golden_steps(compiled, prompts))[-1][1]
+
+
+def float_answer(model: Model, prompt: str) -> str:
+    """Answer of the float64 model."""
+    tokens = model.encode(prompt)
+    made = Llama(model.weights).generate(tokens, model.max_new(tokens), [model.tokenizer.stop])
+    return model.tokenizer.decode(t for t in made if t != model.tokenizer.stop)

@@ -1,0 +1,1 @@
+"""Proofs that the compiler's programs do what their graphs say."""

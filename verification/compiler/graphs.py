@@ -1,0 +1,193 @@
+"""Random graphs of tiled vector work."""
+
+import numpy as np
+
+from compiler.graph import (
+    Graph,
+    Immediate,
+    Index,
+    Kind,
+    Layout,
+    Load,
+    MatMul,
+    Node,
+    Permutation,
+    Source,
+    Store,
+    Target,
+    Tensor,
+    WeightTile,
+    Work,
+)
+from isa.geometry import LANES, Geometry
+from isa.instructions import UNARY, Op
+
+_UNARY = sorted(UNARY)
+_BINARY = sorted(set(Op) - UNARY - {Op.SELECT})
+
+
+class RandomGraph:
+    """Draws a graph. values: contents of INPUT and STATE tensors by name, as the host would write them."""
+
+    def __init__(self, geometry: Geometry, rng: np.random.Generator, works: int):
+        self.geometry, self.rng = geometry, rng
+        self.graph = Graph()
+        self.values: dict[str, np.ndarray] = {}
+        self.readable: list[Tensor] = []
+        self.weights = [self._weights(h, i) for h in (0, 1) for i in range(2)]
+        self.map = self._map()
+        self.permutations = [self._permutation() for _ in range(2)]
+        for _ in range(4):
+            self._new(self._dtype(), int(rng.integers(1, 9)), Kind(rng.choice(["constant", "input", "state"])))
+        kinds = (self._elementwise, self._matmul, self._permute, self._gather, self._scatter, self._append)
+        for i in range(works):
+            self.graph.work.append(rng.choice(kinds, p=(.3, .3, .1, .1, .1, .1))(f"op{i}"))
+
+    # ---- tensors --------------------------------------------------------------------------------------------------
+
+    def _dtype(self):
+        return str(self.rng.choice(["int8", "uint8", "int32", "fp32"]))
+
+    def _bytes(self, shape, dtype="uint8"):
+        data = self.rng.integers(0, 256, shape, dtype=np.uint8)
+        if dtype == "fp32":   # mostly numbers of ordinary size
+            numbers = self.rng.normal(0, 4, (shape[0], shape[2])).astype(np.float32)
+            special = self.rng.random(numbers.shape) < 0.05
+            numbers[special] = self.rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40], special.sum())
+            data = numbers.view(np.uint8).reshape(shape[0], shape[2], 4).transpose(0, 2, 1)
+        return np.ascontiguousarray(data)
+
+    def _add(self, tensor, data):
+        self.graph.tensors.append(tensor)
+        if tensor.kind in (Kind.INPUT, Kind.STATE):
+            self.values[tensor.name] = data
+        return tensor
+
+    def _new(self, dtype, vectors, kind, **kw):
+        planes = {"int8": 1, "uint8": 1, "index16": 2}.get(dtype, 4)
+        data = self._bytes((vectors, planes, self.geometry.lanes), dtype)
+        name = f"t{len(self.graph.tensors)}"
+        tensor = Tensor(name, dtype, vectors, kind, data=data if kind is Kind.CONSTANT else None, **kw)
+        if kind is not Kind.TEMP:
+            self.readable.append(tensor)
+        return self._add(tensor, data)
+
+    def _weights(self, hemisphere, i):
+        words = self.geometry.superlanes * 3
+        data = self._bytes((words * LANES, 1, self.geometry.lanes))
+        kind = Kind.STATE if i else Kind.CONSTANT
+        tensor = Tensor(f"w{hemisphere}{i}", "int8", words * LANES, kind, Layout.WEIGHTS, hemisphere,
+                        None if i else data)
+        return self._add(tensor, data)
+
+    def _map(self):
+        data = np.zeros((1, 1, self.geometry.lanes), np.uint8)
+        data[0, 0, 0::LANES] = self.rng.integers(0, 6, self.geometry.superlanes)
+        return self._add(Tensor("map", "uint8", 1, Kind.INPUT), data)
+
+    def _permutation(self):
+        lanes = self.geometry.lanes
+        source = self.rng.integers(0, lanes + 3, lanes).astype(np.uint16)
+        data = np.ascontiguousarray(source.view(np.uint8).reshape(1, lanes, 2).transpose(0, 2, 1))
+        return self._add(Tensor(f"p{len(self.graph.tensors)}", "index16", 1, Kind.CONSTANT, data=data), data)
+
+    # ---- expressions ----------------------------------------------------------------------------------------------
+
+    def _load(self, n, one_plane=False):
+        tensor = self.readable[self.rng.integers(len(self.readable))]
+        vectors = tuple(int(v) for v in self.rng.integers(0, tensor.vectors, n))
+        if self.rng.random() < 0.3:
+            vectors = vectors[:1]
+        plane = int(self.rng.integers(tensor.planes)) if one_plane and tensor.planes > 1 else None
+        return Load(tensor, vectors, plane)
+
+    def _expression(self, n, size, leaves):
+        """A tree of about `size` nodes that uses all `leaves`; nodes may be shared."""
+        made = []
+        for _ in range(size):
+            op = Op(self.rng.choice(_UNARY if self.rng.random() < 0.4 else _BINARY))
+            first = made[-1] if made else self._operand(n, made, leaves)
+            made.append(Node(op, (first,) if op in UNARY else (first, self._operand(n, made, leaves))))
+        root = made[-1]
+        if leaves:
+            root = Node(Op.ADD, (root, leaves.pop()))
+        if self.rng.random() < 0.2:
+            root = Node(Op.SELECT, (root, self._load(n), Node(Op.LT, (self._load(n), Immediate(7)))))
+        return root
+
+    def _operand(self, n, made, leaves):
+        draw = self.rng.random()
+        if leaves and draw < 0.4:
+            return leaves.pop()
+        if made and draw < 0.75:
+            return made[self.rng.integers(max(0, len(made) - 2), len(made))]
+        if draw < 0.85:
+            return Immediate(int(self.rng.integers(1 << 32)))
+        return self._load(n)
+
+    def _results(self, n, leaves):
+        size = int(self.rng.integers(1, 6))
+        expression = self._expression(n, size, leaves) if self.rng.random() < 0.85 or leaves else self._load(n)
+        stores = [self._store(n) for _ in range(1 + (self.rng.random() < 0.3))]
+        results = [(expression, tuple(stores))]
+        if self.rng.random() < 0.2 and isinstance(expression, Node):
+            results.append((Node(Op.NOT, (expression,)), (self._store(n),)))
+        return results
+
+    def _store(self, n):
+        order = self.rng.permutation(n)
+        hemisphere = self.rng.choice([None, 0, 1])
+        tensor = self._new(self._dtype(), n, Kind.TEMP, hemisphere=hemisphere)
+        return Store(tensor, tuple((Target(int(v)),) for v in order))
+
+    # ---- work -----------------------------------------------------------------------------------------------------
+
+    def _n(self):
+        return int(self.rng.choice([1, 1, 2, 3, 5, 9, 20]))
+
+    def _work(self, name, n, results, source=None):
+        self.readable += [s.tensor for _, stores in results for s in stores if s.tensor.kind is Kind.TEMP]
+        return Work(name, n, results, source)
+
+    def _elementwise(self, name):
+        n = self._n()
+        return self._work(name, n, self._results(n, []))
+
+    def _matmul(self, name):
+        n, k, hemisphere = self._n(), int(self.rng.integers(1, 4)), int(self.rng.integers(2))
+        tiles = []
+        for _ in range(k):
+            tensor = self.weights[2 * hemisphere + self.rng.integers(2)]
+            stride = int(self.rng.integers(0, 3))
+            last = tensor.vectors // LANES - 1 - (self.geometry.superlanes - 1) * stride
+            tiles.append(WeightTile(tensor, int(self.rng.integers(0, last + 1)), stride))
+        loads = tuple(self._byte_load(n) for _ in range(k))
+        return self._work(name, n, self._results(n, [Source()]), MatMul(tuple(tiles), loads, hemisphere))
+
+    def _byte_load(self, n):
+        return self._load(n, one_plane=True)
+
+    def _permute(self, name):
+        n = self._n()
+        source = Permutation(self._byte_load(n), self.permutations[self.rng.integers(2)])
+        return self._work(name, n, self._results(n, [Source()]), source)
+
+    def _gather(self, name):
+        n = self._n()
+        table = self._new(self._dtype(), n + 7, Kind.STATE)
+        load = Load(table, tuple(range(n)), index=Index(self.map, 5, int(self.rng.integers(0, 2))))
+        return self._work(name, n, [(Node(Op.ADD, (load, self._load(n))), (self._store(n),))])
+
+    def _scatter(self, name):
+        n = min(self._n(), 6)
+        table = self._new(self._dtype(), 8 * n, Kind.STATE)
+        index = Index(self.map, 5)
+        store = Store(table, tuple((Target(8 * i, index),) for i in range(n)))
+        return self._work(name, n, [(self._load(n), (store,))])
+
+    def _append(self, name):
+        """All 16 slices of a weights tensor at once, each with its own range of the index."""
+        cache = self.weights[2 * int(self.rng.integers(2)) + 1]
+        rows = cache.vectors // LANES
+        targets = tuple(Target(i, Index(self.map, rows, i % 3)) for i in range(LANES))
+        return self._work(name, 1, [(self._load(1), (Store(cache, (targets,)),))])

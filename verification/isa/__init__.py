@@ -1,0 +1,1 @@
+"""Tests of the contract as data: encodings, issue, container, checker."""

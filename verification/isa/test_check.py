@@ -1,0 +1,308 @@
+"""Every rule of the static checker: a legal program passes, the same program with one fault is refused by name."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from isa import geometry, streams, timing
+from isa.check import CheckError, check
+from isa.instructions import (
+    AccMode,
+    Accumulate,
+    Activate,
+    Alu,
+    Distribute,
+    Format,
+    Gather,
+    Halt,
+    InstallWeights,
+    LoadWeights,
+    Nop,
+    Notify,
+    Op,
+    Permute,
+    Read,
+    ReadWrite,
+    Repeat,
+    Scatter,
+    Shift,
+    Source,
+    Sync,
+    Transpose,
+    Write,
+)
+from verification.placed import placed_program
+from verification.random.programs import generate, seed_from_environment
+
+G = geometry.named("small")
+E, W = streams.eastward, streams.westward
+IMAGE = {(h, s, 0): np.zeros((16, G.lanes), np.uint8) for h in (0, 1) for s in range(G.mem_slices)}
+
+
+def checked(placed, **kw):
+    return check(placed_program(G, placed, image=IMAGE, **kw))
+
+
+def refused(placed, message, **kw):
+    with pytest.raises(CheckError, match=message):
+        checked(placed, **kw)
+
+
+def read_for(queue, cycle, stream, source="MEM_E0", address=0):
+    """(queue, cycle, Read) whose value an issue of a queue samples."""
+    at, producer = G.queue_named(queue), G.queue_named(source)
+    hops = streams.hops(stream, streams.drive_boundary(producer.group, stream), streams.sample_boundary(at.group, stream))
+    assert hops >= 0
+    return source, cycle + timing.D_SKEW - hops - timing.MEM_D_FUNC, Read(address=address, stream=stream)
+
+
+def all_reads(queue, cycle, first, size, hemisphere):
+    return [read_for(queue, cycle, first + i, f"MEM_{hemisphere}{i}") for i in range(size)]
+
+
+# ---- streams ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("queue", "instruction", "operands", "hemisphere"), [
+    ("MEM_E19", Write(address=3, stream=E(4)), [(E(4), 1)], "E"),
+    ("MEM_W19", Write(address=3, stream=W(4)), [(W(4), 1)], "W"),
+    ("MEM_E16", ReadWrite(read_address=0, read_stream=W(0), write_address=1000, write_stream=E(31)), [(E(31), 1)], "E"),
+    ("MEM_E12", Gather(start=0, limit=8, base=0, stream=W(1), map_stream=E(2)), [(E(2), 1)], "E"),
+    ("MEM_E12", Scatter(start=0, limit=8, base=0, stream=E(1), map_stream=E(2)), [(E(1), 1), (E(2), 1)], "E"),
+    ("VXM6", Alu(op=Op.ADD, a=Source.STREAM, a_stream=E(8), b=Source.STREAM, b_stream=E(6), b_format=Format.I16),
+     [(E(8), 4), (E(6), 2)], "W"),
+    ("MXM2.weights", LoadWeights(stream=E(16), group=1, n=1), [(E(16), 16)], "E"),
+    ("SXM_W.shift1", Shift(stream=W(9), out_stream=W(9), amount=1, up=0), [(W(9), 1)], "W"),
+    ("SXM_E.permute", Permute(stream=E(1), map_stream=E(2), out_stream=W(0)), [(E(1), 1), (E(2), 2)], "E"),
+    ("SXM_E.distribute", Distribute(stream=E(1), map_stream=E(2), out_stream=W(0)), [(E(1), 1), (E(2), 1)], "E"),
+    ("SXM_E.transpose0", Transpose(stream=E(0), out_stream=E(16)), [(E(0), 16)], "E"),
+], ids=lambda p: type(p).__name__ if hasattr(p, "OPCODE") else None)
+def test_every_sampled_stream_must_be_driven(queue, instruction, operands, hemisphere):
+    wanted = [s for first, size in operands for s in range(first, first + size)]
+    slices = [s for s in range(12) if f"MEM_{hemisphere}{s}" != queue]
+    reads = [read_for(queue, 40, s, f"MEM_{hemisphere}{slices[i % 12]}", i // 12) for i, s in enumerate(wanted)]
+    reads = [(q, c + 100, i) for q, c, i in reads if i.address == 0]
+    seconds = [read_for(queue, 40, s, f"MEM_W{i}" if streams.is_east(s) else f"MEM_E{i}", 0)
+               for i, s in enumerate(wanted[12:])]
+    reads += [(q, c + 100, i) for q, c, i in seconds]
+    placed = [*reads, (queue, 140, instruction)]
+    checked(placed)
+    for missing in range(len(reads)):
+        stream = streams.name(reads[missing][2].stream)
+        refused(placed[:missing] + placed[missing + 1:], f"{queue} cycle 140: .* samples {stream} at boundary .* in cycle 141")
+        late = [(q, c + (i == missing), r) for i, (q, c, r) in enumerate(placed)]
+        refused(late, f"{queue} cycle 140: .* samples {stream} .*nearest value passes in cycle 142, from MEM_")
+
+
+def test_two_drives_of_one_stream_boundary_and_cycle_are_refused_naming_both():
+    first, second = ("MEM_E0", 10, Read(address=0, stream=E(3))), ("MEM_E2", 10, Read(address=1, stream=E(3)))
+    refused([first, second], r"MEM_E2 cycle 10: .* and MEM_E0 cycle 10: .* both drive E3 at boundary 9 in cycle 13")
+    checked([first, (*second[:2], Read(address=1, stream=E(4)))])
+    checked([first, (*second[:2], Read(address=1, stream=W(3)))])
+    checked([first, ("MEM_E2", 11, second[2])])
+
+
+def test_drives_with_different_latencies_meet():
+    alu = Alu(op=Op.MOV, a=Source.IMMEDIATE, drive=1, out_stream=E(0))
+    slow = Alu(op=Op.FADD, a=Source.IMMEDIATE, b=Source.IMMEDIATE, drive=1, out_stream=E(0))
+    lead = timing.alu_d_func(Op.FADD) - timing.alu_d_func(Op.MOV)
+    refused([("VXM0", 20, slow), ("VXM1", 20 + lead, alu)], "VXM1 cycle 22: .* and VXM0 cycle 20: .* both drive E0")
+    checked([("VXM0", 20, slow), ("VXM1", 20 + lead + 1, alu)])
+
+
+def test_driving_over_a_passing_value_is_legal():
+    checked([("MEM_E0", 10, Read(address=0, stream=E(3))), ("MEM_E4", 11, Read(address=1, stream=E(3))),
+             ("MEM_E8", 15 - 3, Write(address=9, stream=E(3)))][:2])
+
+
+# ---- MEM ----------------------------------------------------------------------------------------------------------
+
+def test_a_word_must_hold_something_before_it_is_read():
+    late = Read(address=16, stream=E(0))
+    refused([("MEM_W3", 5, late)], "MEM_W3 cycle 5: .* reads word 16 in cycle 6, which is neither in the image nor written")
+    checked([("MEM_W3", 5, late)], zeroed=[(0, 3, 16, 1)])
+    write = [read_for("MEM_E4", 30, E(1)), ("MEM_E4", 30, Write(address=16, stream=E(1)))]
+    checked([*write, ("MEM_E4", 31, late)])
+    refused([*write, ("MEM_E4", 29, late)], "MEM_E4 cycle 29: .* reads word 16")
+    refused([*write, ("MEM_E5", 31, late)], "MEM_E5 cycle 31: .* reads word 16")
+
+
+def test_every_word_that_gather_or_scatter_may_address_must_hold_something():
+    def placed(start, limit, cls=Gather):
+        i = cls(start=start, limit=limit, base=0, stream=E(2), map_stream=E(2))
+        return [read_for("MEM_E4", 30, E(2)), ("MEM_E4", 30, i)]
+
+    checked(placed(0, 16))
+    refused(placed(0, 17), "MEM_E4 cycle 30: .* may address word 16 in cycle 31")
+    refused(placed(0, 17, Scatter), "MEM_E4 cycle 30: .* may address word 16 in cycle 31")
+    checked(placed(0, 17), zeroed=[(1, 4, 16, 1)])
+    refused(placed(G.words - 1, 17), f"may address word {G.words - 1}")
+    checked(placed(G.words - 1, 17), zeroed=[(1, 4, G.words - 1, 1)])
+    refused(placed(G.words - 1, 18), "may address word 16", zeroed=[(1, 4, G.words - 1, 1)])
+
+
+def test_a_repetition_that_brings_both_accesses_into_one_bank_is_refused():
+    moving = ReadWrite(read_address=0, read_stream=W(0), write_address=G.words - 2, write_stream=E(1), write_stride=1)
+    reads = [read_for("MEM_E4", 30 + i, E(1), address=i) for i in range(3)]
+    program = placed_program(G, [*reads, ("MEM_E4", 30, moving)], image=IMAGE)
+    text = program.texts["MEM_E4"]
+    program.texts["MEM_E4"] = [*text[:-1], Repeat(n=1, d=1), Halt()]
+    program.origins.clear()
+    program.cycles = None
+    check(program)
+    program.texts["MEM_E4"] = [*text[:-1], Repeat(n=2, d=1), Halt()]
+    with pytest.raises(CheckError, match="MEM_E4 cycle 32: .* reads and writes bank 0 in cycle 33"):
+        check(program)
+
+
+# ---- VXM ----------------------------------------------------------------------------------------------------------
+
+MOV = Alu(op=Op.MOV, a=Source.IMMEDIATE, immediate=1)
+FMUL = Alu(op=Op.FMUL, a=Source.IMMEDIATE, b=Source.IMMEDIATE)
+
+
+def test_two_results_of_one_alu_in_one_cycle_are_refused():
+    refused([("VXM3", 0, FMUL), ("VXM3", 2, MOV)], "VXM3 cycle 2: .* and VXM3 cycle 0: .* both have their result in cycle 5")
+    checked([("VXM3", 0, FMUL), ("VXM3", 1, MOV), ("VXM3", 3, MOV)])
+    checked([("VXM3", 0, FMUL), ("VXM7", 2, MOV)])
+
+
+@pytest.mark.parametrize(("source", "unit"), [(Source.NORTH, 9), (Source.SOUTH, 1), (Source.EAST, 6), (Source.WEST, 4),
+                                              (Source.OWN, 5)])
+def test_a_register_is_read_only_after_its_first_result(source, unit):
+    use = Alu(op=Op.NEG, a=source)
+    message = f"VXM5 cycle .*reads the register of ALU {unit} in cycle .*, before its first result of the run"
+    refused([("VXM5", 4, use)], message)
+    refused([(f"VXM{unit}", 1, MOV), ("VXM5", 2, use)], message)
+    checked([(f"VXM{unit}", 1, MOV), ("VXM5", 3, use)])
+
+
+def test_the_third_operand_is_checked_too():
+    select = Alu(op=Op.SELECT, a=Source.IMMEDIATE, b=Source.IMMEDIATE, c=Source.WEST)
+    refused([("VXM5", 4, select)], "reads the register of ALU 4")
+    checked([("VXM4", 1, MOV), ("VXM5", 4, select)])
+
+
+# ---- MXM ----------------------------------------------------------------------------------------------------------
+
+def matrix(load=40, install=41, activate=41, acc=None, mode=AccMode.START, then=(), groups=(0, 1)):
+    """Load plane 2, install it, activate once and take the result. groups: column groups loaded, a cycle each."""
+    acc = activate + timing.acc_after_activate(G) if acc is None else acc
+    placed = [read_for("MXM2.compute", activate, E(0), "MEM_W0")]
+    for i, group in enumerate(groups):
+        placed += [(q, c, replace(r, address=i)) for q, c, r in all_reads("MXM2.weights", load + i, E(16), 16, "E")]
+        placed.append(("MXM2.weights", load + i, LoadWeights(stream=E(16), group=group, n=1)))
+    if install == activate:
+        placed.append(("MXM2.compute", activate, Activate(stream=E(0), n=1, install=1)))
+    else:
+        placed += [("MXM2.compute", activate, Activate(stream=E(0), n=1))]
+        if install is not None:
+            placed.append(("MXM2.compute", install, InstallWeights()))
+    return [*placed, ("MXM2.result", acc, Accumulate(mode=mode, n=1, entry=5)), *then]
+
+
+def test_weights_may_be_installed_a_cycle_after_the_first_load():
+    checked(matrix(load=40, install=41))
+    checked(matrix(load=40, install=50, activate=51))
+
+
+def test_weights_that_are_not_loaded_in_time_are_refused():
+    refused(matrix(load=40, install=39, activate=43), "MXM2.compute cycle 39: .* installs column group 0 in cycle 39, before it "
+                                                      "is loaded; MXM2.weights cycle 40: .* comes too late")
+    refused(matrix(groups=(0,)), "MXM2.compute cycle 41: .* installs column group 1 in cycle 42, before it is loaded")
+
+
+@pytest.mark.parametrize(("load", "install", "group"), [(40, 40, 0), (40, 42, None), (41, 40, 0)])
+def test_a_load_at_the_moment_of_the_install_is_refused(load, install, group):
+    placed = matrix(load=20, install=install, activate=install)
+    again = all_reads("MXM2.weights", load, E(16), 16, "E") + all_reads("MXM2.weights", load + 1, E(16), 16, "E")
+    placed += [*again, ("MXM2.weights", load, LoadWeights(stream=E(16), group=0, n=2))]
+    if group is None:
+        checked(placed)
+    elif load == install:
+        refused(placed, f"MXM2.weights cycle {install}: .* overwrites column group 0 in cycle {install}, in which MXM2.compute")
+    else:
+        checked(placed)
+
+
+def test_activations_need_weights_of_this_run():
+    refused(matrix(install=None), "MXM2.compute cycle 41: .* uses weights before any are installed in this run")
+    refused(matrix(install=44), "MXM2.compute cycle 41: .* uses weights before any are installed in this run")
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_an_accumulate_must_meet_its_result(off):
+    refused(matrix(acc=41 + timing.acc_after_activate(G) + off), "MXM2.result cycle .* takes the result of an activation "
+                                                                 f"issued in cycle {41 + off}: there is none")
+
+
+@pytest.mark.parametrize("mode", [AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR])
+def test_an_entry_is_started_before_it_is_read(mode):
+    refused(matrix(mode=mode), "MXM2.result cycle 44: .* reads accumulator entry 5 in cycle 44, before a START in this run")
+    second = [("MXM2.compute", 42, Activate(stream=E(0), n=1)), read_for("MXM2.compute", 42, E(0), "MEM_W0"),
+              ("MXM2.result", 45, Accumulate(mode=mode, n=1, entry=5))]
+    checked(matrix(then=second))
+    second[-1] = ("MXM2.result", 45, Accumulate(mode=mode, n=1, entry=4))
+    refused(matrix(then=second), "reads accumulator entry 4 in cycle 45")
+
+
+def test_additions_to_one_entry_keep_their_distance(monkeypatch):
+    second = [("MXM2.compute", 42, Activate(stream=E(0), n=1)), read_for("MXM2.compute", 42, E(0), "MEM_W0"),
+              ("MXM2.result", 45, Accumulate(mode=AccMode.ADD, n=1, entry=5))]
+    checked(matrix(then=second))
+    monkeypatch.setattr(timing, "ACC_ADD_DISTANCE", 2)
+    refused(matrix(then=second), "entry 5 less than 2 cycles after MXM2.result cycle 44")
+
+
+# ---- queues, ranges, whole programs -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("texts", "message"), [
+    ({"MEM_W0": [Nop(n=1)]}, "MEM_W0 runs empty"),
+    ({"MEM_W0": [Sync(), Halt()]}, "nothing releases it"),
+    ({"MEM_W0": [Nop(n=5), Sync(), Halt()], "VXM0": [Notify(), Halt()]}, "VXM0 notifies at cycle 0, before MEM_W0"),
+    ({"MEM_W0": [Repeat(n=1, d=1), Halt()]}, "follows no instruction that can repeat"),
+    ({"MEM_W0": [Nop(n=1)] * 4096 + [Halt()]}, "more than its depth of 4096"),
+    ({"VXM0": [Read(address=0, stream=0), Halt()]}, "queue VXM0 entry 0: Read does not belong in a VXM queue"),
+    ({"MEM_W0": [Read(address=1024, stream=0), Halt()]}, "Read.address = 1024 is outside"),
+])
+def test_faults_of_texts_are_refused_too(texts, message):
+    program = placed_program(G, [])
+    program.texts, program.cycles = texts, None
+    with pytest.raises(CheckError, match=message):
+        check(program)
+
+
+def test_a_wrong_prediction_is_refused():
+    program = placed_program(G, [])
+    program.cycles += 1
+    with pytest.raises(CheckError, match=f"says that it takes {program.cycles} cycles, its texts take {program.cycles - 1}"):
+        check(program)
+
+
+@pytest.mark.parametrize("name", ["nano", "small", "medium"])
+def test_random_programs_are_legal_and_none_survives_a_missing_read(name):
+    seed = seed_from_environment()
+    print(f"LPU_SEED={seed}")
+    program = generate(geometry.named(name), seed)
+    assert check(program).cycles == program.cycles
+    for queue in program.texts:
+        if queue.startswith("VXM"):
+            program.texts[queue] = [Halt()]
+            program.origins.pop(queue)
+    program.cycles = None
+    with pytest.raises(CheckError, match="reads the register of ALU|nothing drives"):
+        program.texts["VXM0"] = [Alu(op=Op.MOV, a=Source.OWN), Halt()]
+        check(program)
+
+
+def test_many_issues_are_checked_in_seconds():
+    placed = [(f"MEM_{h}{4 * i}", 0, Read(address=0, stream=s)) for h, s in (("E", E(i)) for i in range(5)) for i in [s]]
+    program = placed_program(G, placed, image=IMAGE)
+    program.cycles = None
+    for name, text in program.texts.items():
+        program.texts[name] = [text[0], Repeat(n=19_999, d=1), Halt()]
+    program.origins.clear()
+    start = time.process_time()
+    assert len(check(program).issues) == 100_000
+    assert time.process_time() - start < 10

@@ -1,0 +1,154 @@
+"""Issue cycles of queue texts: Repeat, bursts, barriers, Halt; and assembly as their inverse."""
+
+import random
+
+import pytest
+
+from isa import geometry, timing
+from isa.geometry import QUEUE_DEPTH
+from isa.instructions import (
+    AccMode,
+    Accumulate,
+    Activate,
+    Halt,
+    InstallWeights,
+    LoadWeights,
+    Nop,
+    Notify,
+    Read,
+    ReadWrite,
+    Repeat,
+    Sync,
+    Write,
+)
+from isa.issue import IssueError, assemble, expand
+from verification.random.programs import seed_from_environment
+
+G = geometry.named("medium")
+READ = Read(address=7, stream=3)
+WEIGHTS, COMPUTE, RESULT = "MXM1.weights", "MXM1.compute", "MXM1.result"
+
+
+def issued(text, queue="MEM_W0", **others):
+    """(cycle, instruction) of one queue's issues."""
+    return [(i.cycle, i.instruction) for i in expand({queue: text, **others}, G).issues if i.queue.name == queue]
+
+
+def test_a_queue_issues_one_instruction_a_cycle_and_nop_waits():
+    text = [READ, READ, Nop(n=5), READ, Nop(n=65535), READ, Halt()]
+    assert [c for c, _ in issued(text)] == [0, 1, 7, 65543]
+    assert expand({"MEM_W0": text}, G).halts["MEM_W0"] == 65544
+
+
+def test_cycles_are_the_last_halt_and_the_drain():
+    assert expand({}, G).cycles == timing.drain(G)
+    assert expand({"MEM_W0": [Nop(n=9), Halt()], "VXM3": [Nop(n=12), Halt()]}, G).cycles == 12 + timing.drain(G)
+
+
+@pytest.mark.parametrize(("n", "d"), [(1, 1), (4, 1), (3, 7), (1, 65535), (65535, 1)])
+def test_repeat_issues_again_and_takes_no_slot(n, d):
+    cycles = [c for c, _ in issued([READ, Repeat(n=n, d=d), READ, Halt()])]
+    assert cycles == [*(i * d for i in range(n + 1)), n * d + 1]
+
+
+def test_repeat_moves_addresses_by_their_strides_modulo_the_slice():
+    w = G.words
+    moving = ReadWrite(read_address=w - 1, read_stream=0, read_stride=2, write_address=1, write_stream=1, write_stride=-3)
+    addresses = [(i.read_address, i.write_address) for _, i in issued([moving, Repeat(n=2, d=4), Halt()])]
+    assert addresses == [(w - 1, 1), (1, w - 2), (3, w - 5)]
+
+
+def test_a_burst_issues_in_consecutive_cycles_and_moves_on():
+    assert issued([LoadWeights(stream=16, group=1, n=3), Halt()], WEIGHTS) == [
+        (c, LoadWeights(stream=16, group=1 + c, n=1)) for c in range(3)]
+    text = [Activate(stream=0, n=2, install=1), InstallWeights(), Halt()]
+    assert issued(text, COMPUTE) == [(0, Activate(stream=0, n=1, install=1)), (1, Activate(stream=0, n=1)), (2, InstallWeights())]
+    acc = Accumulate(entry=62, n=2, mode=AccMode.ADD)
+    assert [i.entry for _, i in issued([acc, Halt()], RESULT)] == [62, 63]
+
+
+def test_repeat_of_a_burst_issues_the_whole_burst():
+    text = [Activate(stream=0, n=3, install=1), Repeat(n=1, d=5), InstallWeights(), Halt()]
+    assert [(c, getattr(i, "install", None)) for c, i in issued(text, COMPUTE)] == [
+        (0, 1), (1, 0), (2, 0), (5, 1), (6, 0), (7, 0), (8, None)]
+
+
+def test_notify_releases_what_is_parked_at_or_before_it():
+    late = 20 + timing.barrier(G)
+    texts = {"VXM0": [Nop(n=20), Notify(), Halt()], "MEM_W0": [Sync(), READ, Halt()],
+             "MEM_E1": [Nop(n=20), Sync(), READ, Halt()]}
+    assert [(i.queue.name, i.cycle) for i in expand(texts, G).issues] == [("MEM_W0", late), ("MEM_E1", late)]
+    assert timing.barrier(geometry.named("full")) == 35
+
+
+def test_barriers_follow_each_other_whoever_notifies():
+    wait = timing.barrier(G)
+    texts = {"MEM_W0": [Nop(n=3), Notify(), Sync(), READ, Halt()], "VXM0": [Sync(), Nop(n=4), Notify(), Halt()],
+             "VXM1": [Sync(), Sync(), Nop(n=1), Halt()]}
+    expansion = expand(texts, G)
+    second = 3 + wait + 4
+    assert [i.cycle for i in expansion.issues] == [second + wait]
+    assert expansion.halts["VXM1"] == second + wait + 1
+
+
+@pytest.mark.parametrize(("texts", "message"), [
+    ({"MEM_W0": [READ]}, "MEM_W0 runs empty at cycle 1: its text has no Halt"),
+    ({"MEM_W0": [Halt(), READ]}, "MEM_W0 entry 1: text after Halt never issues"),
+    ({"MEM_W0": [Repeat(n=1, d=1), Halt()]}, "MEM_W0 entry 0: Repeat at cycle 0 follows no instruction that can repeat"),
+    ({"MEM_W0": [Nop(n=2), Repeat(n=1, d=1), Halt()]}, "MEM_W0 entry 1: Repeat at cycle 2"),
+    ({"MEM_W0": [READ, Repeat(n=1, d=1), Repeat(n=1, d=1), Halt()]}, "MEM_W0 entry 2: Repeat at cycle 2"),
+    ({COMPUTE: [Activate(stream=0, n=4), Repeat(n=1, d=3), Halt()]}, "Repeat distance 3 is shorter than the 4 cycles of Activate"),
+    ({"MEM_W0": [Nop(n=3), Sync(), Halt()]}, "MEM_W0 parks at its Sync at cycle 3 and nothing releases it"),
+    ({"MEM_W0": [Nop(n=3), Sync(), Halt()], "VXM2": [Nop(n=2), Notify(), Halt()]},
+     "VXM2 notifies at cycle 2, before MEM_W0 reaches its Sync at cycle 3"),
+    ({"MEM_W0": [READ] * QUEUE_DEPTH + [Halt()]}, f"MEM_W0 holds {QUEUE_DEPTH + 1} instructions, more than its depth of {QUEUE_DEPTH}"),
+    ({"MEM_X0": [Halt()]}, "has no queue 'MEM_X0'"),
+])
+def test_a_text_that_cannot_run_is_refused(texts, message):
+    with pytest.raises(IssueError, match=message):
+        expand(texts, G)
+
+
+def test_a_full_queue_is_accepted():
+    assert len(issued([READ] * (QUEUE_DEPTH - 1) + [Halt()])) == QUEUE_DEPTH - 1
+
+
+def test_assembled_text_issues_at_the_chosen_cycles():
+    seed = seed_from_environment()
+    print(f"LPU_SEED={seed}")
+    rng = random.Random(seed)
+    for _ in range(200):
+        placed = _random_placement(rng)
+        text, origin = assemble(rng.sample(placed, len(placed)), G.queue_named("MEM_W0"))
+        got = issued(text)
+        assert [(c, _still(i)) for c, i in got] == placed
+        assert len(text) == len(origin) <= 2 * len(placed) + 2
+
+
+def _random_placement(rng):
+    """Runs with constant stride and distance among single instructions."""
+    placed, cycle = [], 0
+    for _ in range(rng.randrange(8)):
+        cycle += rng.choice((0, 1, 70000))
+        address, stride, distance = rng.randrange(G.words), rng.choice((0, 1, -2)), rng.choice((1, 2, 9))
+        cls = rng.choice((Read, Write))
+        for i in range(rng.choice((1, 2, 6))):
+            placed.append((cycle, cls(address=(address + i * stride) % G.words, stream=5)))
+            cycle += distance
+    return placed
+
+
+def _still(instruction):
+    """The instruction without its stride."""
+    return type(instruction)(address=instruction.address, stream=instruction.stream)
+
+
+def test_equal_distances_become_one_repeat():
+    text, origin = assemble([(4 + 3 * i, Read(address=10 + 2 * i, stream=0)) for i in range(50)], G.queue_named("MEM_W0"))
+    assert text == [Nop(n=4), Read(address=10, stream=0, stride=2), Repeat(n=49, d=3), Halt()]
+    assert origin == [-1, 0, 0, -1]
+
+
+def test_overlapping_instructions_are_refused():
+    with pytest.raises(IssueError, match="MXM1.compute: .* at cycle 2 overlaps the previous one, busy until 3"):
+        assemble([(0, Activate(stream=0, n=3)), (2, InstallWeights())], G.queue_named(COMPUTE))

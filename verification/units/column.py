@@ -1,0 +1,148 @@
+"""A column of tiles (one for each superlane) under test, driven and checked in the time of superlane 0.
+
+Everything is staggered by one cycle a superlane, so a bench thinks in whole vectors: a vector of time t is on the port of
+superlane k in cycle t + k. :class:`Column` drives streams and instructions into a component with the stream ports of a
+hemisphere (``e_in``, ``w_in``, ``e_out``, ``w_out``, arrays over superlanes, ``issue_in``, ``error``) and compares every
+driven word of every cycle.
+"""
+
+from collections import defaultdict
+
+import numpy as np
+from cocotb.triggers import FallingEdge
+
+from hdl.stream import CHECK_BITS, DATA_BITS
+from isa.geometry import LANES, STREAMS
+from isa.instructions import encode
+
+_MASK = (1 << STREAMS) - 1
+
+
+class Scenario:
+    """What happens to a column of S superlanes: vectors on streams, instructions on queues, and what must come out.
+
+    Vectors are uint8 arrays of 16*S lanes; stream ids have 6 bits; all times are those of superlane 0.
+    """
+
+    def __init__(self, superlanes):
+        self.superlanes = superlanes
+        self.streams = {}                        # (time, stream) -> vector at the tile's inputs
+        self.issues = defaultdict(dict)          # time -> {queue: instruction}
+        self.drives = {}                         # (time, stream) -> vector driven, by visible time
+        self.errors = set()                      # times of the error pulse
+        self.length = 0
+
+    @property
+    def lanes(self):
+        return LANES * self.superlanes
+
+    def issue(self, time, queue, instruction):
+        """Put an instruction on a queue's issue bus in cycle ``time``."""
+        if queue in self.issues[time]:
+            raise ValueError(f"queue {queue} issues twice in cycle {time}")
+        self.issues[time][queue] = instruction
+        self._until(time)
+
+    def feed(self, time, stream, vector):
+        """Let a vector pass the tile's input in cycle ``time``; returns it."""
+        self.streams[time, stream] = np.asarray(vector, np.uint8)
+        self._until(time)
+        return self.streams[time, stream]
+
+    def expect(self, time, stream, vector):
+        """Expect a vector, driven by the tile, to be visible at its output in cycle ``time``."""
+        if (time, stream) in self.drives:
+            raise ValueError(f"stream {stream} is driven twice in cycle {time}")
+        self.drives[time, stream] = np.asarray(vector, np.uint8)
+
+    def free(self, time, stream, size=1):
+        """Whether the tile drives none of a group of streams that would be visible in cycle ``time``."""
+        return not any((time, stream + i) in self.drives for i in range(size))
+
+    def visible(self):
+        """time -> {stream: S words} at the outputs: passing words, overridden by driven ones."""
+        out = defaultdict(dict)
+        for (time, stream), vector in self.streams.items():
+            out[time + 1][stream] = self.passing(time, stream, vector)
+        for (time, stream), vector in self.drives.items():
+            out[time][stream] = _words(vector)
+        return out
+
+    def passing(self, time, stream, vector):
+        """Words of an input vector; the check bits differ from word to word."""
+        check = [(7 * time + 3 * stream + 5 * k) % (1 << CHECK_BITS) for k in range(self.superlanes)]
+        return [word | c << DATA_BITS for word, c in zip(_words(vector), check, strict=True)]
+
+    def _until(self, time):
+        self.length = max(self.length, time + 1)
+
+
+class Column:
+    """Drives scenarios into ``dut`` and checks them; ``words`` counts the driven words compared."""
+
+    def __init__(self, dut, superlanes, queues):
+        self.dut, self.superlanes, self.words = dut, superlanes, 0
+        self.queues = [getattr(dut, f"issue_in__{q}") for q in range(queues)]
+        self.inputs = [[_side(dut, f"{d}_in__{k}") for d in "ew"] for k in range(superlanes)]
+        self.outputs = [[_side(dut, f"{d}_out__{k}") for d in "ew"] for k in range(superlanes)]
+        self.last = {}
+        for handle in (*self.queues, *(driven for sides in self.inputs for driven, _ in sides)):
+            self._set(handle, 0)
+
+    async def run(self, scenario, drain):
+        """Play a scenario, then ``drain`` cycles of silence; raises AssertionError at the first difference.
+
+        Starts and ends right after a falling edge.
+        """
+        incoming = defaultdict(dict)
+        for (time, stream), vector in scenario.streams.items():
+            incoming[time][stream] = scenario.passing(time, stream, vector)
+        visible = scenario.visible()
+        for cycle in range(scenario.length + self.superlanes + drain):
+            self._check(cycle, visible, scenario.errors)
+            for queue, handle in enumerate(self.queues):
+                instruction = scenario.issues.get(cycle, {}).get(queue)
+                self._set(handle, int.from_bytes(encode(instruction), "little") if instruction else 0)
+            for k in range(self.superlanes):
+                self._drive(k, incoming.get(cycle - k, {}))
+            await FallingEdge(self.dut.clk)
+
+    def _drive(self, k, words):
+        masks = [0, 0]
+        for stream, word in words.items():
+            side, index = divmod(stream, STREAMS)
+            masks[side] |= 1 << index
+            self._set(self.inputs[k][side][1][index], word[k])
+        for side in range(2):
+            self._set(self.inputs[k][side][0], masks[side])
+
+    def _check(self, cycle, visible, errors):
+        pulses = sum(1 << k for k in range(self.superlanes) if cycle - k in errors)
+        error = int(self.dut.error.value)
+        assert error == pulses, f"cycle {cycle}: error = {error:0{self.superlanes}b}, not {pulses:0{self.superlanes}b}"
+        for k in range(self.superlanes):
+            self._check_superlane(cycle, k, visible.get(cycle - k, {}))
+
+    def _check_superlane(self, cycle, k, words):
+        wanted = sum(1 << stream for stream in words)
+        for side in range(2):
+            driven = int(self.outputs[k][side][0].value)
+            expected = wanted >> STREAMS * side & _MASK
+            assert driven == expected, f"cycle {cycle} superlane {k} side {side}: driven {driven:08x}, not {expected:08x}"
+        for stream, word in words.items():
+            side, index = divmod(stream, STREAMS)
+            value = int(self.outputs[k][side][1][index].value)
+            assert value == word[k], f"cycle {cycle} superlane {k} stream {stream}: {value:035x}, not {word[k]:035x}"
+        self.words += len(words)
+
+    def _set(self, handle, value):
+        if self.last.get(handle) != value:
+            handle.value = self.last[handle] = value
+
+
+def _side(dut, name):
+    return getattr(dut, f"{name}__driven"), [getattr(dut, f"{name}__data__{i}") for i in range(STREAMS)]
+
+
+def _words(vector):
+    return [int.from_bytes(part.tobytes(), "little") for part in vector.reshape(-1, LANES)]
