@@ -150,7 +150,9 @@ class Placer:
                 self.users[tensor].append(w)
 
     def all(self, tensors: list[Tensor]) -> Placement:
-        """Place every tensor: weights first, then in the order of use."""
+        """Place every tensor: maps first, next to the VXM, where they reach every other group; then weights, then the rest
+        in the order of use."""
+        maps = {id(t.tensor) for list_ in self.touches for t in list_ if t.role == "map"}
         known = {id(t) for t in tensors}
         for list_ in self.touches:
             for touch in list_:
@@ -161,7 +163,7 @@ class Placer:
         for list_ in self.touches:
             for touch in list_:
                 order.setdefault(id(touch.tensor), len(order))
-        for tensor in sorted(tensors, key=lambda t: (t.layout is not Layout.WEIGHTS, order.get(id(t), len(order)))):
+        for tensor in sorted(tensors, key=lambda t: (id(t) not in maps, t.layout is not Layout.WEIGHTS, order.get(id(t), len(order)))):
             self.place(tensor)
         return self.placement
 

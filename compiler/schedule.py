@@ -294,12 +294,25 @@ class Scheduler:
 
     def _tile_order(self, job):
         """Tiles in the order in which their activations are ready."""
-        ready = []
+        ready, last = [], len(job.work.source.tiles) - 1
         for t, load in enumerate(job.work.source.activations):
             planes = range(load.tensor.planes) if load.plane is None else (load.plane,)
             words = [self.make.placement.word_of(load.tensor, p, v) for p in planes for v in set(load.vectors)]
             ready.append((max(int(self.clock.written[w]) for w in words), t))
-        return [t for _, t in sorted(ready)]
+        order = [t for _, t in sorted(ready)]
+        if order[-1] != last and not self._can_be_last(job, order[-1]):
+            order.remove(last)
+            order.append(last)
+        return order
+
+    def _can_be_last(self, job, t):
+        """Whether the VXM's part can follow tile t; it can follow the last one in any case."""
+        plane = 2 * job.work.source.hemisphere
+        try:
+            self._piece(job, ("tail", t, plane, True), self.make.tail, job.work, t, plane, True)
+        except ClashError:
+            return False
+        return True
 
     def _plane(self, job, first):
         """The plane of the hemisphere that can start first."""

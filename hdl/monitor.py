@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hdl.stream import StreamSide
+from isa.geometry import STREAMS
 
 CYCLE_BITS = 32
 
@@ -24,7 +25,7 @@ class SrfMonitor(wiring.Component):
     west: In(StreamSide())
 
     def elaborate(self, platform):
-        words = [*self.east.data, *self.west.data]
+        words = [side.data[i] for side in (self.east, self.west) for i in range(STREAMS)]
         m = Module()
         m.submodules.monitor = Instance(
             "lpu_srf_monitor", i_clk=ClockSignal(), i_enable=self.enable, i_cycle=self.cycle, i_boundary=self.boundary,

@@ -8,10 +8,12 @@ eastward word visible at boundary b in cycle t is visible at b+1 in t+1 unless s
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
+from amaranth.lib.data import Field, FlexibleLayout
 from amaranth.lib.wiring import Out
 
+from hdl import stamp
 from isa.geometry import LANES, STREAMS
 
 DATA_BITS = 8 * LANES
@@ -20,14 +22,19 @@ WORD_BITS = DATA_BITS + CHECK_BITS
 STREAM_BITS = STREAMS.bit_length() - 1   # bits of a stream number within one direction; the next bit is the direction
 
 
+LANE_BITS = 160   # a word's share of the packed data of an SRF: whole 32-bit words simulate much faster
+SRF_LAYOUT = FlexibleLayout(STREAMS * LANE_BITS, {i: Field(WORD_BITS, i * LANE_BITS) for i in range(STREAMS)})
+
+
 class StreamSide(wiring.Signature):
     """One SRF of one superlane and one direction, seen from the side that drives it.
 
-    driven: bit i is 1 if somebody drove stream i. data: the 32 words; meaningful where the driven bit is 1.
+    driven: bit i is 1 if somebody drove stream i. data: data[i] is the word of stream i, meaningful where the driven bit
+    is 1. It is one packed signal in which every word takes 160 bits, the upper 23 of them 0.
     """
 
     def __init__(self):
-        super().__init__({"driven": Out(STREAMS), "data": Out(WORD_BITS).array(STREAMS)})
+        super().__init__({"driven": Out(STREAMS), "data": Out(SRF_LAYOUT)})
 
     def __repr__(self):
         return "StreamSide()"
@@ -49,6 +56,16 @@ class Drive:
         if isinstance(self.words, Sequence) and not isinstance(self.words, Value):
             return self.words[stream]
         return self.words
+
+    @property
+    def size(self) -> int:
+        """Number of different words: the least power of two n for which streams i and i + n share one."""
+        if not isinstance(self.words, Sequence) or isinstance(self.words, Value):
+            return 1
+        size = 1
+        while any(self.words[i] is not self.words[i % size] for i in range(STREAMS)):
+            size *= 2
+        return size
 
 
 def with_check_bits(data: Value) -> Value:
@@ -75,27 +92,42 @@ def stream_registers(m: Module, incoming, outgoing, drives: Sequence[Drive], *, 
     """Build the registers of one SRF.
 
     incoming: the SRF one hop upstream, or None at the edge of the chip, where nothing enters. outgoing: the port that
-    shows the registers. drives: requests of this tile, which win over the passing word; if two requests meet on a stream
-    the first wins (the static checker refuses such programs). Data registers load only when the new word is driven and
-    have no reset; driven bits are reset to 0.
+    shows the registers. drives: requests of this tile, which win over the passing word; the streams of one request lie
+    in one aligned group of as many streams as it has different words. If two requests meet on a stream one of them wins
+    (the static checker refuses such programs). Driven bits are reset to 0; words have no reset and load only when one of
+    the SRF is driven.
     """
-    passing = incoming.driven if incoming is not None else Value.cast(0)
-    driven = Signal(STREAMS, name=f"{name}_driven")
-    taken = Signal(STREAMS, name=f"{name}_taken")
     for drive in drives:
         assert len(drive.select) == STREAMS, f"a drive request selects among {STREAMS} streams, not {len(drive.select)}"
-    m.d.comb += [taken.eq(_any(drive.select for drive in drives)), outgoing.driven.eq(driven)]
-    m.d[domain] += driven.eq(passing | taken)
-    for i in range(STREAMS):
-        word = Signal(WORD_BITS, name=f"{name}_{i}", reset_less=True)
-        m.d.comb += outgoing.data[i].eq(word)
-        with m.If(taken[i]):
-            for drive in reversed(drives):
-                with m.If(drive.select[i]):
-                    m.d[domain] += word.eq(drive.word(i))
-        if incoming is not None:
-            with m.Elif(incoming.driven[i]):
-                m.d[domain] += word.eq(incoming.data[i])
+    if incoming is None:
+        driven, data = Const(0, STREAMS), Const(0, STREAMS * LANE_BITS)
+    else:
+        driven, data = incoming.driven, Value.cast(incoming.data)
+    if stamp.is_pure():
+        _registers(m, driven, data, outgoing, drives, name, domain)
+        return
+    size = max((drive.size for drive in drives), default=1)
+    words = [_lane(drive.word(i)) for drive in drives for i in range(size)] or [Const(0, LANE_BITS)]
+    m.submodules[f"{name}_srf"] = Instance(
+        "lpu_srf", p_DRIVES=max(len(drives), 1), p_SIZE=size, i_clk=ClockSignal(domain), i_rst=ResetSignal(domain),
+        i_in_driven=driven, i_in_data=data, i_select=Cat(drive.select for drive in drives) if drives else Const(0, STREAMS),
+        i_words=Cat(words), o_driven=outgoing.driven, o_data=outgoing.data)
+
+
+def _registers(m, driven, data, outgoing, drives, name, domain):
+    """The same in Amaranth, for its own simulator."""
+    shown, word = Signal(STREAMS, name=f"{name}_driven"), Signal(SRF_LAYOUT, name=f"{name}_data", reset_less=True)
+    taken = Const(0, STREAMS)
+    for drive in drives:
+        taken = taken | drive.select
+    m.d.comb += [outgoing.driven.eq(shown), outgoing.data.eq(word)]
+    m.d[domain] += shown.eq(driven | taken)
+    with m.If(driven.any()):
+        m.d[domain] += Value.cast(word).eq(data)
+    for drive in drives:
+        for i in range(STREAMS):
+            with m.If(drive.select[i]):
+                m.d[domain] += word[i].eq(drive.word(i))
 
 
 def sample(m: Module, eastward, westward, stream: Value, enable: Value, *, name: str, size: int = 1):
@@ -106,6 +138,11 @@ def sample(m: Module, eastward, westward, stream: Value, enable: Value, *, name:
     """
     words = [Signal(WORD_BITS, name=f"{name}_{i}") for i in range(size)]
     driven = Signal(name=f"{name}_driven")
+    if size == 1 and not stamp.is_pure():
+        m.submodules[f"{name}_sample"] = Instance(
+            "lpu_srf_sample", i_enable=enable, i_stream=stream, i_e_driven=eastward.driven, i_e_data=eastward.data,
+            i_w_driven=westward.driven, i_w_data=westward.data, o_driven=driven, o_word=words[0])
+        return words, driven
     low = size.bit_length() - 1
     with m.If(enable), m.Switch(stream[low:STREAM_BITS + 1]):
         for value in range(2 * STREAMS // size):
@@ -117,8 +154,5 @@ def sample(m: Module, eastward, westward, stream: Value, enable: Value, *, name:
     return words, driven
 
 
-def _any(values) -> Value:
-    total = Value.cast(0)
-    for value in values:
-        total = total | value
-    return total
+def _lane(word: Value) -> Value:
+    return Cat(word, Const(0, LANE_BITS - WORD_BITS))

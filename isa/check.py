@@ -155,8 +155,8 @@ class _Streams:
         """A hint for the reader: the drive of this stream that comes closest."""
         found = []
         for (s, origin), driven in self.driven.items():
-            if s == stream and min(driven) <= cycle:
-                at = origin + (boundary if streams.is_east(stream) else -boundary)
+            at = origin + (boundary if streams.is_east(stream) else -boundary)
+            if s == stream and min(driven) <= at:
                 found.append((abs(at - cycle), at, driven[min(driven)]))
         if not found:
             return ""

@@ -76,8 +76,8 @@ class _Llama:
         own = np.zeros((length, b.lanes), np.int8)
         own[np.arange(length), places[:, 1]] = -1
         at = Index(self.pos, length)
-        self.mask = self._gathered("mask", "int8", seen.reshape(-1, b.lanes), at)
-        self.own = self._gathered("own", "int8", own, at)
+        self.mask = self._gathered("mask", "int8", seen, at)
+        self.own = self._gathered("own", "int8", own[None], at)
         self.valid = b.tensor("valid", "int8", self.context_tiles)
         tiles = tuple(range(self.context_tiles))
         b.map(len(tiles), Node(Op.LT, (i32(0), Load(self.mask, tiles))), (self.valid,))
@@ -86,17 +86,17 @@ class _Llama:
         self.sin = self._gathered("sin", "fp32", self._per_lane(sin), at)
 
     def _per_lane(self, table):
-        """[positions, head_dim] -> one block of rows for each kv tile, a head's channels repeated for every kv head."""
+        """[positions, head_dim] -> a block of rows for each kv tile, a head's channels repeated for every kv head."""
         lanes = np.zeros((len(table), self.kv_tiles * self.b.lanes), np.float32)
         lanes[:, :self.config.kv_width] = np.tile(table, self.config.kv_heads)
-        return np.concatenate(np.split(lanes, self.kv_tiles, axis=1), axis=0)
+        return np.split(lanes, self.kv_tiles, axis=1)
 
-    def _gathered(self, name, dtype, rows, at):
-        """The rows that belong to the position: rows holds blocks of `at.limit` vectors, one vector of each is taken."""
-        table = self.b.constant(f"{name}.table", dtype, rows)
-        n = len(rows) // at.limit
-        tensor = self.b.tensor(name, dtype, n)
-        self.b.map(n, Load(table, tuple(i * at.limit for i in range(n)), index=at), (tensor,))
+    def _gathered(self, name, dtype, blocks, at):
+        """The rows that belong to the position: vector i is the position's row of block i."""
+        tensor = self.b.tensor(name, dtype, len(blocks))
+        for i, rows in enumerate(blocks):
+            table = self.b.constant(f"{name}.table{i}", dtype, rows)
+            self.b.map(1, Load(table, index=at), (tensor,), [i])
         return tensor
 
     # ---- dense layers ---------------------------------------------------------------------------------------------
@@ -115,7 +115,8 @@ class _Llama:
         b = self.b
         if mode == "int8":
             return (self._both(f"{name}.a", to_i8(value), n),)
-        whole = Node(Op.F32_TO_I32, (value,))
+        limit = float(quantize.RANGE[mode])
+        whole = Node(Op.F32_TO_I32, (Node(Op.FMIN, (Node(Op.FMAX, (value, f32(-limit))), f32(limit))),))
         high = Node(Op.SAR, (Node(Op.ADD, (whole, i32(128))), i32(8)))
         return self._both(f"{name}.high", high, n), self._both(f"{name}.low", whole, n)
 

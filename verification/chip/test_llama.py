@@ -1,0 +1,65 @@
+"""Llama-style models of many shapes: compiled, checked, run on the RTL and held to the golden model."""
+
+import os
+
+import pytest
+
+from isa import geometry
+from isa.check import check
+from models.llama import LlamaConfig
+from sim.machine import RtlMachine
+from verification.chip.decode import compare_steps, compile_random, draw_config, logit_errors, positions_of
+
+SEED = int(os.environ.get("LPU_SEED", "1"))
+GEOMETRIES = ("nano", "small", "medium")
+DRAWN = range(9)
+
+# widths that divide nothing, three query heads to a kv head, more positions than a vector has lanes
+UNEVEN = LlamaConfig(hidden=40, layers=3, heads=6, kv_heads=2, head_dim=8, ffn=130, vocab=77, max_positions=70)
+
+
+@pytest.fixture(scope="module")
+def machines():
+    """One simulator of each geometry for all tests of this file."""
+    running = {}
+
+    def machine(name):
+        if name not in running:
+            running[name] = RtlMachine(geometry.named(name), progress=False)
+        return running[name]
+
+    yield machine
+    for machine_ in running.values():
+        machine_.close()
+
+
+def _run(config, name, machines, precision="int8", tokens=2):
+    print(f"seed {SEED}: {config}")
+    model = compile_random(config, geometry.named(name), SEED, precision)
+    check(model.program)
+    bound = model.program.notes["bound"]
+    assert model.program.cycles <= 2 * bound, f"{model.program.cycles} cycles, dependency bound {bound}"
+    for found in compare_steps(model, machines(name), positions_of(config, tokens), SEED):
+        assert found.words > 0 and found.cycles_expected == model.program.cycles
+        assert found.equal, str(found)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_uneven_model_is_exact_on_rtl(name, machines):
+    _run(UNEVEN, name, machines, tokens=3)
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_drawn_model_is_exact_on_rtl(name, draw, machines):
+    _run(draw_config(100 * SEED + draw, geometry.named(name)), name, machines,
+         precision="int16" if draw == 0 else "int8")
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16"])
+def test_logits_stay_near_the_float_model(precision):
+    """The stated bound: 15 % relative rms on random weights, whose logits are noise without structure."""
+    model = compile_random(UNEVEN, geometry.named("small"), SEED, precision)
+    errors = logit_errors(model, 5, SEED)
+    print(errors)
+    assert max(errors) < 0.15

@@ -1,0 +1,110 @@
+"""The command line: answers on standard output; one clear line and a status for everything a user can get wrong."""
+
+import hashlib
+
+import pytest
+
+from isa import geometry
+from isa.instructions import Halt, Nop, Read
+from isa.program import Program
+from lpu.__main__ import main
+
+MODEL = "mathformer/add"
+
+
+def _refused(capsys, *arguments, says):
+    """The command fails with exactly one line on standard error that says so, and prints nothing else."""
+    status = main(list(arguments))
+    out, err = capsys.readouterr()
+    assert status == 2
+    assert out == ""
+    assert err.count("\n") == 1 and err.startswith("lpu: error: ") and says in err, err
+
+
+@pytest.mark.parametrize("on", ["golden", "float"])
+def test_run_prints_the_answer(capsys, on):
+    assert main(["run", MODEL, "--prompt", "7+8=", "--on", on]) == 0
+    assert capsys.readouterr().out == "15\n"
+
+
+def test_run_on_the_rtl_prints_the_answer(capsys):
+    assert main(["run", MODEL, "--prompt", "7+8=", "--on", "rtl"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "15\n"
+    assert "embedding lookup" in err
+
+
+def test_unknown_model_is_named_with_the_known_ones(capsys):
+    _refused(capsys, "run", "mathformer/pow", "--prompt", "1", says="mathformer/pow")
+
+
+def test_unknown_geometry_is_named_with_the_known_ones(capsys):
+    _refused(capsys, "run", MODEL, "--prompt", "1+1", "--geometry", "tiny", says="'tiny'")
+
+
+@pytest.mark.parametrize("on", ["rtl", "golden", "float"])
+def test_character_outside_the_vocabulary_is_named(capsys, on):
+    _refused(capsys, "run", MODEL, "--prompt", "7&8=", "--on", on, says="'&'")
+
+
+@pytest.mark.parametrize("on", ["rtl", "golden", "float"])
+def test_empty_prompt_is_refused(capsys, on):
+    _refused(capsys, "run", MODEL, "--prompt", "", "--on", on, says="empty")
+
+
+@pytest.fixture(scope="module")
+def program_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("program") / "add.lpu"
+    assert main(["compile", MODEL, "--geometry", "nano", "-o", str(path)]) == 0
+    return path
+
+
+def test_program_lists_queue_cycle_instruction_and_operation(capsys, program_file):
+    assert main(["program", str(program_file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    program = Program.load(program_file)
+    assert len(lines) == sum(len(t) for t in program.texts.values()) + 2
+    assert any("LoadWeights" in line and "layer0.attention" in line for line in lines)
+
+
+def test_missing_program_file(capsys, tmp_path):
+    _refused(capsys, "program", str(tmp_path / "none.lpu"), says="none.lpu")
+
+
+def test_truncated_program_file_names_the_offset(capsys, program_file, tmp_path):
+    data = program_file.read_bytes()
+    for size in (0, 10, 40, len(data) // 2, len(data) - 1):
+        bad = tmp_path / "bad.lpu"
+        bad.write_bytes(data[:size])
+        _refused(capsys, "program", str(bad), says="offset")
+
+
+def test_altered_program_file_names_the_offset(capsys, program_file, tmp_path):
+    data = bytearray(program_file.read_bytes())
+    bad = tmp_path / "bad.lpu"
+    for place in (0, 8, 20, len(data) // 2, len(data) - 1):
+        altered = bytearray(data)
+        altered[place] ^= 0x10
+        bad.write_bytes(altered)
+        _refused(capsys, "program", str(bad), says="offset")
+
+
+def test_malformed_contents_behind_a_right_checksum_are_refused(capsys, program_file, tmp_path):
+    body = program_file.read_bytes()[:-32].replace(b'"geometry":"nano"', b'"geometry":"mono"')
+    bad = tmp_path / "bad.lpu"
+    bad.write_bytes(body + hashlib.sha256(body).digest())
+    _refused(capsys, "program", str(bad), says="mono")
+
+
+def test_conflicting_program_names_both_instructions_and_the_cycle(capsys, tmp_path):
+    texts = {"MEM_W0": [Read(address=1, stream=3), Halt()], "MEM_W4": [Nop(n=1), Read(address=2, stream=3), Halt()],
+             "MEM_W1": [Read(address=1, stream=3), Halt()]}
+    path = tmp_path / "conflict.lpu"
+    Program(geometry.named("nano"), texts=texts, zeroed=[(0, 0, 0, 8), (0, 1, 0, 8), (0, 4, 0, 8)]).save(path)
+    _refused(capsys, "program", str(path), says="MEM_W0")
+
+
+def test_compile_leaves_nothing_behind_when_it_fails(capsys, tmp_path):
+    missing = tmp_path / "no such folder" / "x.lpu"
+    _refused(capsys, "compile", MODEL, "--geometry", "nano", "-o", str(missing), says="no such folder")
+    assert not missing.parent.exists() and not list(tmp_path.iterdir())
