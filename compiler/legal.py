@@ -95,7 +95,8 @@ class _Cutter:
         below = _uses_source(chosen)
         first = Work(work.operation, work.n, [(chosen, (_store(tensor, work.n),))], work.source if below else None)
         value = Load(tensor, vectors)
-        results = [(_replaced(e, chosen, value), stores) for e, stores in work.results]
+        rest = _replaced([e for e, _ in work.results], chosen, value)
+        results = [(e, stores) for e, (_, stores) in zip(rest, work.results, strict=True)]
         second = Work(work.operation, work.n, results, None if below else work.source)
         return [*self.cut(first), *self.cut(second)]
 
@@ -117,7 +118,7 @@ def _uses_source(expression):
 
 def _on_both_sides(work, node):
     """Whether cutting at a node leaves the source's result on both sides."""
-    rest = [_replaced(e, node, Immediate(0)) for e, _ in work.results]
+    rest = _replaced([e for e, _ in work.results], node, Immediate(0))
     return _uses_source(node) and any(_uses_source(e) for e in rest)
 
 
@@ -125,7 +126,8 @@ def _store(tensor, n):
     return Store(tensor, tuple((Target(v),) for v in range(n)))
 
 
-def _replaced(expression, old, new):
+def _replaced(expressions, old, new):
+    """Expressions with one part replaced; what they share stays shared."""
     memo: dict = {}
 
     def go(x):
@@ -138,7 +140,7 @@ def _replaced(expression, old, new):
             memo[id(x)] = x if all(a is b for a, b in zip(args, x.args, strict=True)) else Node(x.op, args)
         return memo[id(x)]
 
-    return go(expression)
+    return [go(e) for e in expressions]
 
 
 def _fits(work) -> bool:

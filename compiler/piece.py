@@ -80,7 +80,10 @@ class Slot:
 
 @dataclass
 class Piece:
-    """A rigid pattern. operands: (operation, operand) -> flow; drives: operation -> flow (positions in the network)."""
+    """A rigid pattern. operands: (operation, operand) -> flow; drives: operation -> flow (positions in the network).
+
+    n: iterations. weights: whether it only loads weights. first, last: its first and last dispatch times.
+    """
 
     accesses: list[Access] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
@@ -91,6 +94,7 @@ class Piece:
     drives: dict[int, int] = field(default_factory=dict)
     formats: dict = field(default_factory=dict)
     n: int = 1
+    weights: bool = False
     maps: dict = field(default_factory=dict)
     meets: list[set[int]] = field(default_factory=list)
     first: int = 0
@@ -255,9 +259,10 @@ class Pieces:
     def weights(self, tile: WeightTile, plane: int) -> Piece:
         """Loading of a tile into a plane's buffer; starts with the dispatch of LW."""
         g = self.geometry
-        piece = Piece()
+        piece = Piece(weights=True)
         group = g.mxm_group(plane // 2)
-        slices, base = self.placement.place_of(tile.tensor)
+        spot = self.placement.spot_of(tile.tensor)
+        slices, base = spot.slices, spot.bases[0]
         east = self.placement.group(slices[0]) < group
         flow = piece.flow(east, LANES)
         for sub, index in enumerate(slices):
@@ -345,7 +350,8 @@ class Pieces:
         """Stores of a result by hemisphere."""
         sides: dict[int, list] = {}
         for store in stores:
-            sides.setdefault(self.placement.hemisphere(store.tensor), []).append(store)
+            side = self.placement.hemisphere(store.tensor, store.targets[0][0].vector)
+            sides.setdefault(side, []).append(store)
         return [(h, tuple(s)) for h, s in sorted(sides.items())]
 
     def _clash(self, n):
@@ -386,7 +392,7 @@ class Pieces:
 
     def _permutation(self, piece, work):
         g, n, source = self.geometry, work.n, work.source
-        hemisphere = self.placement.hemisphere(source.load.tensor)
+        hemisphere = self.placement.hemisphere(source.load.tensor, source.load.vectors[0])
         group = g.sxm_group(hemisphere)
         data = self.load(piece, source.load, n, group, 0)
         lanes = self.load(piece, Load(source.map), n, group, 0)

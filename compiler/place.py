@@ -1,11 +1,14 @@
 """Addresses of tensors: which slices, bank and words hold them.
 
-Tensors never share words. A tensor of four byte planes takes the four slices of one group, one of a single plane takes one
-slice, and WEIGHTS take the same words of 16 slices of one hemisphere. Among the places with room the cheapest is chosen:
-tensors that one work item reads together stay in different slices, those that it reads and writes in different banks or
-slices; vectors that go through the VXM stay near to it; busy slices are avoided.
+Tensors never share words. Vectors of a ROWS tensor that no work item uses together are placed apart, as *blocks*. A block of
+four byte planes takes the four slices of one group, one of a single plane takes one slice, and WEIGHTS take the same words
+of 16 slices of one hemisphere. Temporaries alternate between the banks, so that one work item can read the first vectors
+while another still writes the last. Among the places with room the cheapest is chosen: blocks that one work item reads
+together stay in different slices, those that it reads and writes in different banks or slices; vectors that go through the
+VXM stay near to it; busy slices are avoided.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -14,7 +17,7 @@ import numpy as np
 from isa.geometry import SLICES_PER_GROUP, Geometry
 from isa.program import Address
 
-from .graph import WEIGHT_STREAMS, Layout, MatMul, Permutation, Tensor, Work, walk
+from .graph import WEIGHT_STREAMS, Kind, Layout, MatMul, Permutation, Tensor, Work, walk
 from .graph import Load as GraphLoad
 
 TOGETHER = 60.0       # two reads or two writes of one work item in one slice
@@ -23,50 +26,141 @@ OTHER_BANK = 1.0      # the same in two banks of one slice
 NEAR_WEIGHTS = 2.0    # reads of vectors beside weights of the same work item
 FAR = 0.5             # a hop from the VXM, for each access
 ASTRAY = 6.0          # wrong hemisphere for an MXM, a second hemisphere for a result
-TRAFFIC = 1 / 32      # an access cycle of the slice
+TRAFFIC = 1 / 8       # an access cycle of the slice by work items nearby
+WINDOW = 8            # work items before and after that are nearby
 FILL = 4.0            # a full slice
 FORBIDDEN = 1e9
+ALTERNATE = 4          # vectors from which on a temporary alternates between the banks
 
 
 class PlaceError(ValueError):
     """Tensors that do not fit the memory of a geometry."""
 
 
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Vectors first .. first+vectors-1 of a tensor, placed together. alternating: even ones in bank 0, odd ones in bank 1."""
+
+    tensor: Tensor
+    first: int
+    vectors: int
+    alternating: bool = False
+
+    @property
+    def words(self) -> int:
+        """Words in each bank (of those it uses) of each of its slices."""
+        if self.tensor.layout is Layout.WEIGHTS:
+            return self.vectors // WEIGHT_STREAMS
+        return -(-self.vectors // 2) if self.alternating else self.vectors
+
+    @property
+    def slices(self) -> int:
+        return WEIGHT_STREAMS if self.tensor.layout is Layout.WEIGHTS else self.tensor.planes
+
+
 @dataclass(frozen=True)
-class Touch:
-    """A tensor that a work item uses. role: load, store, activation, weights, map, or target (stored or loaded by index)."""
+class Spot:
+    """Where a block lies: slice of each byte plane (or stream of weights), and first words: one, or one in each bank."""
+
+    block: Block
+    slices: tuple[int, ...]
+    bases: tuple[int, ...]
+
+    def word(self, vector: int) -> int:
+        """Word of a vector of a ROWS block."""
+        row, lane = divmod(vector - self.block.first, len(self.bases))
+        return self.bases[lane] + row
+
+    def ranges(self):
+        """(first word, number of words) in each of its slices."""
+        for lane, base in enumerate(self.bases):
+            alternating = self.block.alternating
+            yield base, (self.block.vectors + 1 - lane) // 2 if alternating else self.block.words
+
+
+@dataclass(frozen=True)
+class Use:
+    """Vectors low .. high of a tensor in one role of a work item: load, store, activation, weights, map, or target (loaded
+    or stored by index)."""
 
     tensor: Tensor
     role: str
+    low: int
+    high: int
     hemisphere: int | None = None
 
 
-def load_touches(load: GraphLoad, role: str, hemisphere=None):
-    """Touches of one load."""
-    yield Touch(load.tensor, role, hemisphere)
+def _load_uses(load: GraphLoad, role: str, hemisphere=None):
+    low, high = min(load.vectors), max(load.vectors)
     if load.index:
-        yield Touch(load.tensor, "target")
-        yield Touch(load.index.tensor, "map")
+        high += (load.index.limit - 1) * _step(load.tensor)
+        yield Use(load.tensor, "target", low, high)
+        yield Use(load.index.tensor, "map", 0, 0)
+    yield Use(load.tensor, role, low, high, hemisphere)
 
 
-def touches(work: Work) -> list[Touch]:
-    """All tensors of a work item with their roles."""
-    result = []
+def _store_uses(store):
+    targets = [t for targets in store.targets for t in targets]
+    low = min(t.vector for t in targets)
+    high = max(t.vector + (t.index.limit - 1) * _step(store.tensor) if t.index else t.vector for t in targets)
+    yield Use(store.tensor, "store", low, high)
+    for index in {id(t.index): t.index for t in targets if t.index}.values():
+        yield Use(store.tensor, "target", low, high)
+        yield Use(index.tensor, "map", 0, 0)
+
+
+def _step(tensor):
+    """Vectors between words of one slice."""
+    return WEIGHT_STREAMS if tensor.layout is Layout.WEIGHTS else 1
+
+
+def uses(work: Work) -> list[Use]:
+    """What a work item uses."""
+    result: list[Use] = []
     for expression, stores in work.results:
         for x in walk(expression):
             if isinstance(x, GraphLoad):
-                result += load_touches(x, "load")
+                result += _load_uses(x, "load")
         for store in stores:
-            result.append(Touch(store.tensor, "store"))
-            for target in {t.index for targets in store.targets for t in targets if t.index}:
-                result += [Touch(store.tensor, "target"), Touch(target.tensor, "map")]
+            result += _store_uses(store)
     if isinstance(work.source, MatMul):
         for tile, load in zip(work.source.tiles, work.source.activations, strict=True):
-            result.append(Touch(tile.tensor, "weights", work.source.hemisphere))
-            result += load_touches(load, "activation", work.source.hemisphere)
+            result.append(Use(tile.tensor, "weights", 0, tile.tensor.vectors - 1, work.source.hemisphere))
+            result += _load_uses(load, "activation", work.source.hemisphere)
     if isinstance(work.source, Permutation):
-        result += [*load_touches(work.source.load, "load"), Touch(work.source.map, "load")]
+        result += [*_load_uses(work.source.load, "load"), Use(work.source.map, "load", 0, 0)]
     return list(dict.fromkeys(result))
+
+
+def blocks(tensors: list[Tensor], all_uses: list[list[Use]]) -> list[Block]:
+    """Tensors cut into the ranges of vectors that are used together."""
+    ranges = defaultdict(list)
+    indexed = set()
+    for list_ in all_uses:
+        for use in list_:
+            ranges[id(use.tensor)].append((use.low, use.high))
+            if use.role in ("target", "map"):
+                indexed.add(id(use.tensor))
+    result = []
+    for tensor in tensors:
+        if tensor.layout is Layout.WEIGHTS:
+            result.append(Block(tensor, 0, tensor.vectors))
+            continue
+        firsts = _firsts(sorted(set(ranges[id(tensor)])))
+        for first, end in zip(firsts, [*firsts[1:], tensor.vectors]):
+            alternating = tensor.kind is Kind.TEMP and end - first >= ALTERNATE and id(tensor) not in indexed
+            result.append(Block(tensor, first, end - first, alternating))
+    return result
+
+
+def _firsts(ranges):
+    """First vectors of the unions of overlapping ranges; what is in no range joins the one before it."""
+    firsts, reached = [], -1
+    for low, high in ranges:
+        if low > reached:
+            firsts.append(low)
+        reached = max(reached, high)
+    return [0, *firsts[1:]]
 
 
 class Placement:
@@ -74,200 +168,224 @@ class Placement:
 
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
-        self.bases: dict[int, tuple[tuple[int, ...], int]] = {}   # id(tensor) -> (slice of each plane or stream, word)
+        self.spots: dict[int, list[Spot]] = {}       # id(tensor) -> spots of its blocks, in order of vectors
+        self._firsts: dict[int, list[int]] = {}
         self.bank = geometry.words // 2
         self.free = np.array([[0, self.bank]] * (2 * geometry.mem_slices))   # next free word of each bank
         self.limit = np.array([self.bank, geometry.words])
+        self._groups = [geometry.mem_group(*divmod(s, geometry.mem_slices)) for s in range(2 * geometry.mem_slices)]
 
-    def place_of(self, tensor: Tensor) -> tuple[tuple[int, ...], int]:
-        """(slices, first word): of the byte planes, or of the 16 streams of weights."""
-        return self.bases[id(tensor)]
+    def spot_of(self, tensor: Tensor, vector: int = 0) -> Spot:
+        """The block that holds a vector, with its place."""
+        firsts = self._firsts[id(tensor)]
+        return self.spots[id(tensor)][bisect_right(firsts, vector) - 1]
 
     def word_of(self, tensor: Tensor, plane: int, vector: int) -> tuple[int, int]:
         """(slice, word) of a byte plane of a vector."""
-        slices, base = self.bases[id(tensor)]
+        spot = self.spot_of(tensor, vector)
         if tensor.layout is Layout.WEIGHTS:
-            return slices[vector % WEIGHT_STREAMS], base + vector // WEIGHT_STREAMS
-        return slices[plane], base + vector
+            return spot.slices[vector % WEIGHT_STREAMS], spot.bases[0] + vector // WEIGHT_STREAMS
+        return spot.slices[plane], spot.word(vector)
 
     def address(self, tensor: Tensor, plane: int, vector: int) -> Address:
         """Address of a byte plane of a vector."""
         index, word = self.word_of(tensor, plane, vector)
         return Address(*divmod(index, self.geometry.mem_slices), word)
 
-    def hemisphere(self, tensor: Tensor) -> int:
-        """Hemisphere that holds a tensor."""
-        return self.bases[id(tensor)][0][0] // self.geometry.mem_slices
+    def hemisphere(self, tensor: Tensor, vector: int) -> int:
+        """Hemisphere that holds a vector."""
+        return self.spot_of(tensor, vector).slices[0] // self.geometry.mem_slices
 
     def group(self, index: int) -> int:
         """Floorplan group of a slice number."""
-        return self.geometry.mem_group(*divmod(index, self.geometry.mem_slices))
+        return self._groups[index]
 
-    def room(self, slices, words: int) -> list[tuple[int, int]]:
-        """(bank, first word) of the places of so many consecutive words in all of the slices."""
-        places = []
-        for bank in (0, 1):
-            start = int(max(self.free[s][bank] for s in slices))
-            if start + words <= self.limit[bank]:
-                places.append((bank, start))
-        if not places and all(self.free[s][1] == self.bank for s in slices):   # across the border of the banks
-            start = int(max(self.free[s][0] for s in slices))
-            if start + words <= self.limit[1]:
-                places.append((0, start))
+    def room(self, block: Block, slices) -> list[tuple[int, ...]]:
+        """Bases that a block may have in all of the slices."""
+        starts = [int(max(self.free[s][bank] for s in slices)) for bank in (0, 1)]
+        fits = [start + block.words <= limit for start, limit in zip(starts, self.limit)]
+        if block.alternating:
+            return [tuple(starts)] if all(fits) else []
+        places = [(start,) for start, fit in zip(starts, fits) if fit]
+        if not places and starts[1] == self.bank and starts[0] + block.words <= self.limit[1]:
+            places.append((starts[0],))   # across the border of the banks
         return places
 
-    def put(self, tensor: Tensor, slices, start: int):
-        """Give words to a tensor."""
-        end = start + words_of(tensor)
-        self.bases[id(tensor)] = (tuple(slices), start)
-        for s in slices:
-            for bank in (0, 1):
-                if start < self.limit[bank] and end > self.limit[bank] - self.bank:
-                    self.free[s][bank] = max(self.free[s][bank], min(end, int(self.limit[bank])))
+    def put(self, block: Block, slices, bases):
+        """Give words to a block."""
+        spot = Spot(block, tuple(slices), tuple(bases))
+        self.spots.setdefault(id(block.tensor), []).append(spot)
+        self.spots[id(block.tensor)].sort(key=lambda s: s.block.first)
+        self._firsts[id(block.tensor)] = [s.block.first for s in self.spots[id(block.tensor)]]
+        for start, count in spot.ranges():
+            for s in slices:
+                for bank in (0, 1):
+                    low, high = max(start, bank * self.bank), min(start + count, int(self.limit[bank]))
+                    if low < high:
+                        self.free[s][bank] = max(self.free[s][bank], high)
 
     def used(self) -> int:
         """Words in use in all slices."""
         return int(self.free.sum()) - len(self.free) * self.bank
 
 
-def words_of(tensor: Tensor) -> int:
-    """Words a tensor takes in each of its slices."""
-    return tensor.vectors // WEIGHT_STREAMS if tensor.layout is Layout.WEIGHTS else tensor.vectors
-
-
 class Placer:
-    """Places tensors one after the other."""
+    """Places blocks one after the other."""
 
-    def __init__(self, work: list[Work], geometry: Geometry, far: float = FAR, traffic: float = TRAFFIC):
-        self.geometry, self.far, self.traffic = geometry, far, traffic
+    def __init__(self, work: list[Work], tensors: list[Tensor], geometry: Geometry):
+        self.geometry, self.work = geometry, work
         self.placement = Placement(geometry)
-        self.busy = np.zeros(2 * geometry.mem_slices)
-        self.touches = [touches(w) for w in work]
-        self.work = work
-        self.users: dict[int, list[int]] = defaultdict(list)
-        for w, list_ in enumerate(self.touches):
-            for tensor in {id(t.tensor): t.tensor for t in list_}:
-                self.users[tensor].append(w)
+        self.busy = np.zeros((len(work), 2 * geometry.mem_slices))   # access cycles of each work item in each slice
+        all_uses = [uses(w) for w in work]
+        self._check(tensors, all_uses)
+        self.blocks = blocks(tensors, all_uses)
+        self.placed: dict[int, Spot] = {}
+        self.touches: list[list[tuple[Block, Use]]] = []     # of each work item
+        self.users: dict[int, list[int]] = defaultdict(list)  # id(block) -> work items
+        self._connect(all_uses)
 
-    def all(self, tensors: list[Tensor]) -> Placement:
-        """Place every tensor: maps first, next to the VXM, where they reach every other group; then weights, then the rest
-        in the order of use."""
-        maps = {id(t.tensor) for list_ in self.touches for t in list_ if t.role == "map"}
-        known = {id(t) for t in tensors}
-        for list_ in self.touches:
-            for touch in list_:
-                if id(touch.tensor) not in known:
-                    raise PlaceError(f"work uses tensor {touch.tensor.name}, which the graph does not list")
-        self._check_size(tensors)
-        order = {}
-        for list_ in self.touches:
-            for touch in list_:
-                order.setdefault(id(touch.tensor), len(order))
-        for tensor in sorted(tensors, key=lambda t: (id(t) not in maps, t.layout is not Layout.WEIGHTS, order.get(id(t), len(order)))):
-            self.place(tensor)
-        return self.placement
-
-    def _check_size(self, tensors):
-        g = self.geometry
-        need = sum(words_of(t) * (WEIGHT_STREAMS if t.layout is Layout.WEIGHTS else t.planes) for t in tensors)
+    def _check(self, tensors, all_uses):
+        g, known = self.geometry, {id(t) for t in tensors}
+        for list_ in all_uses:
+            for use in list_:
+                if id(use.tensor) not in known:
+                    raise PlaceError(f"work uses tensor {use.tensor.name}, which the graph does not list")
+        need = sum(t.vectors * t.planes for t in tensors)
         holds = 2 * g.mem_slices * g.words
         if need > holds:
             raise PlaceError(f"geometry {g.name} holds {holds} words, the model needs {need}")
 
-    def place(self, tensor: Tensor):
-        """Choose slices and words for a tensor."""
-        penalty = self._penalty(tensor)
-        count = words_of(tensor)
+    def _connect(self, all_uses):
+        by_tensor: dict[int, list[Block]] = defaultdict(list)
+        for block in self.blocks:
+            by_tensor[id(block.tensor)].append(block)
+        firsts = {key: [b.first for b in list_] for key, list_ in by_tensor.items()}
+        for number, list_ in enumerate(all_uses):
+            touched = []
+            for use in list_:
+                key = id(use.tensor)
+                touched.append((by_tensor[key][bisect_right(firsts[key], use.low) - 1], use))
+            self.touches.append(touched)
+            for key in {id(block) for block, _ in touched}:
+                self.users[key].append(number)
+
+    def all(self) -> Placement:
+        """Place every block: maps first, next to the VXM, where they reach every other group; then weights, then the
+        rest in the order of use."""
+        maps = {id(block) for list_ in self.touches for block, use in list_ if use.role == "map"}
+        order: dict[int, int] = {}
+        for list_ in self.touches:
+            for block, _ in list_:
+                order.setdefault(id(block), len(order))
+
+        def turn(block):
+            return id(block) not in maps, block.tensor.layout is not Layout.WEIGHTS, order.get(id(block), len(order))
+
+        for block in sorted(self.blocks, key=turn):
+            self.place(block)
+        return self.placement
+
+    def place(self, block: Block):
+        """Choose slices and words for a block."""
+        penalty = self._penalty(block)
+        bank = self.placement.bank
         best = None
-        for slices in self._choices(tensor):
-            for bank, start in self.placement.room(slices, count):
-                cost = max(penalty[s, bank] for s in slices) + start % self.placement.bank / self.placement.bank * FILL
+        for slices in self._choices(block):
+            for bases in self.placement.room(block, slices):
+                fill = max(base % bank for base in bases) / bank * FILL
+                cost = max(penalty[s, base // bank] for s in slices for base in bases) + fill
                 if best is None or cost < best[0]:
-                    best = (cost, slices, start)
+                    best = (cost, slices, bases)
         if best is None or best[0] >= FORBIDDEN:
-            raise self._full(tensor)
-        self.placement.put(tensor, best[1], best[2])
-        for w in self.users.get(id(tensor), ()):
-            for touch in self.touches[w]:
-                if touch.tensor is tensor:
-                    cycles = self.geometry.superlanes if touch.role == "weights" else self.work[w].n
-                    self.busy[list(best[1])] += cycles / (WEIGHT_STREAMS if self._spread(touch) else 1)
+            raise self._full(block)
+        self.placement.put(block, best[1], best[2])
+        self.placed[id(block)] = Spot(block, best[1], best[2])
+        for w in self.users.get(id(block), ()):
+            for other, use in self.touches[w]:
+                if other is block:
+                    self._occupy(w, best[1], use)
 
-    @staticmethod
-    def _spread(touch):
-        return touch.tensor.layout is Layout.WEIGHTS and touch.role != "weights"
+    def _occupy(self, w, slices, use):
+        if use.role == "weights":
+            self.busy[w, list(slices)] += self.geometry.superlanes
+        else:
+            spread = WEIGHT_STREAMS if use.tensor.layout is Layout.WEIGHTS else 1
+            self.busy[w, list(slices)] += self.work[w].n / spread
 
-    def _full(self, tensor):
+    def _full(self, block):
         g = self.geometry
         holds = 2 * g.mem_slices * g.words
-        return PlaceError(f"tensor {tensor.name} ({words_of(tensor)} words in each of "
-                          f"{WEIGHT_STREAMS if tensor.layout is Layout.WEIGHTS else tensor.planes} slices) finds no room: "
+        return PlaceError(f"tensor {block.tensor.name} ({block.vectors} vectors in {block.slices} slices) finds no room: "
                           f"geometry {g.name} holds {holds} words, {self.placement.used()} are taken")
 
-    def _choices(self, tensor):
-        m = self.geometry.mem_slices
+    def _choices(self, block):
+        m, tensor = self.geometry.mem_slices, block.tensor
         hemispheres = (0, 1) if tensor.hemisphere is None else (tensor.hemisphere,)
         if tensor.layout is Layout.WEIGHTS:
-            wanted = {t.hemisphere for w in self.users.get(id(tensor), ()) for t in self.touches[w]
-                      if t.tensor is tensor and t.role == "weights"}
+            wanted = {use.hemisphere for w in self.users.get(id(block), ()) for other, use in self.touches[w]
+                      if other is block and use.role == "weights"}
             if tensor.hemisphere is None and len(wanted) == 1:
                 hemispheres = tuple(wanted)
             for h in hemispheres:
                 for first in range(m - WEIGHT_STREAMS, -1, -SLICES_PER_GROUP):
                     yield tuple(range(h * m + first, h * m + first + WEIGHT_STREAMS))
             return
-        size = tensor.planes
         for h in hemispheres:
-            for first in range(0, m, size):
-                yield tuple(range(h * m + first, h * m + first + size))
+            for first in range(0, m, tensor.planes):
+                yield tuple(range(h * m + first, h * m + first + tensor.planes))
 
-    def _penalty(self, tensor) -> np.ndarray:
-        """Cost of each (slice, bank) for a tensor."""
-        g, m = self.geometry, self.geometry.mem_slices
+    def _penalty(self, block) -> np.ndarray:
+        """Cost of each (slice, bank) for a block."""
+        m = self.geometry.mem_slices
         cost = np.zeros((2 * m, 2))
-        cost += (self.busy * self.traffic)[:, None]
+        users = self.users.get(id(block), ())
+        for w in users:
+            near = self.busy[max(0, w - WINDOW):w + WINDOW + 1].sum(0)
+            cost += (near * (TRAFFIC / len(users)))[:, None]
         hops = np.tile(np.arange(m) // SLICES_PER_GROUP, 2)[:, None]
-        for w in self.users.get(id(tensor), ()):
-            mine = [t for t in self.touches[w] if t.tensor is tensor]
-            roles = {t.role for t in mine}
-            if roles & {"load", "store"}:
-                cost += self.far * hops
-            for t in mine:
-                if t.role == "activation":
-                    cost[(1 - t.hemisphere) * m:(2 - t.hemisphere) * m] += ASTRAY
-            for other in self.touches[w]:
-                if other.tensor is not tensor and id(other.tensor) in self.placement.bases:
-                    self._beside(cost, roles, other, g)
+        for w in self.users.get(id(block), ()):
+            mine = [use for other, use in self.touches[w] if other is block]
+            roles = {use.role for use in mine}
+            if roles & {"load", "store"} and block.tensor.layout is not Layout.WEIGHTS:
+                cost += FAR * hops
+            for use in mine:
+                if use.role == "activation":
+                    cost[(1 - use.hemisphere) * m:(2 - use.hemisphere) * m] += ASTRAY
+            for other, use in self.touches[w]:
+                if other is not block and id(other) in self.placed:
+                    self._beside(cost, roles, use, self.placed[id(other)], self.work[w].n)
         return cost
 
-    def _beside(self, cost, roles, other, g):
-        slices, start = self.placement.place_of(other.tensor)
-        slices = list(slices)
-        bank = int(start >= self.placement.bank)
+    def _beside(self, cost, roles, use, spot, n):
+        """Add what it costs to lie beside a placed block that the same work item uses."""
+        slices = list(spot.slices)
         reading, writing = bool(roles & {"load", "activation"}), "store" in roles
-        if "target" in roles and other.role == "map" or "map" in roles and other.role == "target":
+        if "target" in roles and use.role == "map" or "map" in roles and use.role == "target":
             groups = {s // SLICES_PER_GROUP for s in slices}
-            same = [s for s in range(len(cost)) if s // SLICES_PER_GROUP in groups]
-            cost[same] += FORBIDDEN
-            return
-        if other.role == "store":
-            h = slices[0] // g.mem_slices
+            cost[[s for s in range(len(cost)) if s // SLICES_PER_GROUP in groups]] += FORBIDDEN
+        elif use.role == "store":
+            m = self.geometry.mem_slices
             if writing:
+                h = slices[0] // m
                 cost[slices] += TOGETHER
-                cost[(1 - h) * g.mem_slices:(2 - h) * g.mem_slices] += ASTRAY
+                cost[(1 - h) * m:(2 - h) * m] += ASTRAY
             if reading:
-                cost[slices, bank] += SAME_BANK
-                cost[slices, 1 - bank] += OTHER_BANK
-        elif other.role in ("load", "activation", "map"):
+                self._cross(cost, slices, spot)
+        elif use.role in ("load", "activation", "map"):
             if reading or "map" in roles:
                 cost[slices] += TOGETHER
             if writing:
-                cost[slices, bank] += SAME_BANK
-                cost[slices, 1 - bank] += OTHER_BANK
-        elif other.role == "weights":
-            cost[slices] += NEAR_WEIGHTS
+                self._cross(cost, slices, spot)
+        elif use.role == "weights":
+            cost[slices] += NEAR_WEIGHTS * n if "activation" in roles else NEAR_WEIGHTS
+
+    def _cross(self, cost, slices, spot):
+        """A read and a write in the same slices."""
+        cost[slices] += OTHER_BANK
+        for base in spot.bases:
+            cost[slices, base // self.placement.bank] += SAME_BANK
 
 
-def place(work: list[Work], tensors: list[Tensor], geometry: Geometry, far: float = FAR, traffic: float = TRAFFIC) -> Placement:
+def place(work: list[Work], tensors: list[Tensor], geometry: Geometry) -> Placement:
     """Addresses for all tensors. Raises PlaceError naming what does not fit."""
-    return Placer(work, geometry, far, traffic).all(tensors)
+    return Placer(work, tensors, geometry).all()

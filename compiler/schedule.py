@@ -15,11 +15,11 @@ from isa.instructions import Source as OperandSource
 from isa.program import NO_OPERATION, Program, Segment, Symbol
 from isa.timing import alu_latency
 
-from .graph import Graph, Immediate, Kind, Load, MatMul, Source, Tensor, Work
+from .graph import WEIGHT_STREAMS, Graph, Immediate, Kind, Layout, Load, MatMul, Source, Tensor, Work
 from .legal import halves, legalise
 from .mesh import Operation, direction
 from .piece import GATHER, READ, SCATTER, WRITE, ClashError, Clock, Piece, Pieces, result_format
-from .place import Placement, place, words_of
+from .place import Placement, place
 from .reserve import DIAGONAL_BIAS, Reservations, blocked, first_free, mask_of
 
 WINDOW = 512          # start times looked at together
@@ -249,7 +249,8 @@ class Scheduler:
             self._put(self._piece(job, "tail", self.make.tail, job.work), 0, job.work.operation)
         placed = self.table.placed[begin:]
         tail, choice, _ = placed[-1]
-        self.table.spans[number] = choice.start, choice.start + tail.last
+        start = min(c.start for p, c, _ in placed if not p.weights)
+        self.table.spans[number] = start, choice.start + tail.last
 
     @staticmethod
     def _piece(job, key, make, *arguments):
@@ -500,19 +501,27 @@ def _image(program: Program, tensors: list[Tensor], placement: Placement):
     """Memory image, zeroed ranges and symbols."""
     m = program.geometry.mem_slices
     for tensor in tensors:
-        slices, base = placement.place_of(tensor)
+        for spot in placement.spots[id(tensor)]:
+            if tensor.kind is Kind.CONSTANT:
+                program.segments += [Segment(s // m, s % m, base, data) for s, base, data in _contents(spot)]
+            elif tensor.kind is not Kind.TEMP:
+                program.zeroed += [(s // m, s % m, *words) for words in spot.ranges() for s in spot.slices]
         if tensor.kind is Kind.CONSTANT:
-            for p, s in enumerate(slices):
-                rows = tensor.data[p::16, 0] if len(slices) == 16 else tensor.data[:, p]
-                program.segments.append(Segment(s // m, s % m, base, rows.tobytes()))
             continue
-        if tensor.kind is not Kind.TEMP:
-            program.zeroed += [(s // m, s % m, base, words_of(tensor)) for s in slices]
         if tensor.name:
             vectors = tuple(tuple(placement.address(tensor, p, v) for p in range(tensor.planes))
                             for v in range(tensor.vectors))
             lanes = tensor.lanes or tensor.vectors * program.geometry.lanes
             program.symbols[tensor.name] = Symbol(tensor.name, tensor.dtype, lanes, vectors)
+
+
+def _contents(spot):
+    """(slice, first word, bytes) of a placed block of a constant."""
+    block, data = spot.block, spot.block.tensor.data
+    rows = data[block.first:block.first + block.vectors]
+    for p, s in enumerate(spot.slices):
+        plane = rows[p::WEIGHT_STREAMS, 0] if block.tensor.layout is Layout.WEIGHTS else rows[:, p]
+        yield s, spot.bases[0], plane.tobytes()
 
 
 def schedule(graph: Graph, geometry: Geometry) -> Program:

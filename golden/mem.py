@@ -10,7 +10,7 @@ import numpy as np
 
 def read(memory: np.ndarray, slices: np.ndarray, words: np.ndarray) -> np.ndarray:
     """Read: one word of each event."""
-    return memory[:, slices, words].swapaxes(0, 1)
+    return memory.transpose(1, 2, 0, 3, 4)[slices, words]
 
 
 def write(memory: np.ndarray, slices: np.ndarray, words: np.ndarray, data: np.ndarray):

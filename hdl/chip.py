@@ -1,12 +1,12 @@
 """The chip: the floorplan of tiles and the wires between them; no logic of its own.
 
-West to east ``MXM_W | SXM_W | MEM_W groups | VXM | MEM_E groups | SXM_E | MXM_E``, each group a column of S tiles, one
-for each superlane, south to north. Streams run along the superlanes from tile to tile, instructions climb from the
-queues below superlane 0. Every tile kind is elaborated once (:mod:`hdl.stamp`).
+West to east ``MXM_W | SXM_W | MEM_W groups | VXM | MEM_E groups | SXM_E | MXM_E``. A :class:`Superlane` is the part of
+one superlane between the two SXMs, a row of MEM and VXM tiles; the chip stacks S of them, south to north, between the
+SXMs and MXMs, which span all superlanes. Streams run along the superlanes from tile to tile, instructions climb from
+the queues below superlane 0. Every kind is elaborated once (:mod:`hdl.stamp`).
 """
 
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 
 from amaranth import Cat, Module
 from amaranth.lib import wiring
@@ -14,51 +14,146 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.host import CYCLE_BITS, Host, Readback, axi_ports, axil_ports, mem_tile
 from hdl.icu import Icu
-from hdl.mem import MemTile
+from hdl.mem import MemTile, mem_host_port
 from hdl.monitor import CYCLE_BITS as MONITOR_CYCLE_BITS
 from hdl.monitor import SrfMonitor
+from hdl.mxm import Mxm
 from hdl.stamp import stamp
+from hdl.stream import WORD_BITS, StreamSide
+from hdl.sxm import Sxm
+from hdl.vxm import VxmTile
 from isa.geometry import SLICES_PER_GROUP, Geometry
 from isa.hostmap import sram_id
 from isa.instructions import issue_width
 
+POSITION_BITS = 16
 
-@dataclass(frozen=True)
-class Site:
-    """One tile's place: kind ("mem", "vxm", "sxm", "mxm"), group, superlane, hemisphere (None for the VXM)."""
 
-    kind: str
-    group: int
-    superlane: int
-    hemisphere: int | None
+class TileSetError(ValueError):
+    """A tile set with a kind or a place that does not exist."""
 
 
 @dataclass(frozen=True)
 class TileSet:
-    """Which Component stands at each site of the floorplan; all are made with ``geometry=``.
+    """Which Component stands where in the floorplan; all are made with ``geometry=``.
 
-    kinds: class of every kind. exceptions: class at single sites, keyed by (group, superlane). Tests of the checks put
-    faulty tiles there; anything with the signature of the kind fits.
+    mem, vxm: tile of one group and superlane; sxm, mxm: all superlanes of a hemisphere; icu: all queues. exceptions:
+    (group, superlane, Component) of single MEM and VXM tiles. Tests of the checks put faulty Components there; anything
+    with the signature of the original fits.
     """
 
-    kinds: MappingProxyType
-    exceptions: MappingProxyType = field(default_factory=lambda: MappingProxyType({}))
-
-    def at(self, site: Site) -> type:
-        return self.exceptions.get((site.group, site.superlane), self.kinds[site.kind])
-
-    def with_kind(self, kind: str, component: type) -> "TileSet":
-        """The same with another class for a kind."""
-        if kind not in self.kinds:
-            raise ValueError(f"there is no tile kind {kind!r}: the kinds are {', '.join(self.kinds)}")
-        return TileSet(MappingProxyType({**self.kinds, kind: component}), self.exceptions)
+    mem: type = MemTile
+    vxm: type = VxmTile
+    sxm: type = Sxm
+    mxm: type = Mxm
+    icu: type = Icu
+    exceptions: tuple[tuple[int, int, type], ...] = ()
 
     def with_tile(self, group: int, superlane: int, component: type) -> "TileSet":
-        """The same with another class at one site."""
-        return TileSet(self.kinds, MappingProxyType({**self.exceptions, (group, superlane): component}))
+        """The same with another Component for one MEM or VXM tile."""
+        return replace(self, exceptions=(*self.exceptions, (group, superlane, component)))
+
+    def row(self, geometry: Geometry, superlane: int) -> tuple[type, ...]:
+        """Components of the tiles of a superlane, west to east."""
+        tiles = {group: self.vxm if group == geometry.vxm_group else self.mem for group in row_groups(geometry)}
+        for group, k, component in self.exceptions:
+            if group not in tiles or not 0 <= k < geometry.superlanes:
+                raise TileSetError(f"there is no MEM or VXM tile in group {group}, superlane {k} of {geometry.name}")
+            if k == superlane:
+                tiles[group] = component
+        return tuple(tiles.values())
 
 
-TILES = TileSet(MappingProxyType({"mem": MemTile}))
+def row_groups(geometry: Geometry) -> range:
+    """Groups of a Superlane, west to east."""
+    return range(geometry.sxm_group(0) + 1, geometry.sxm_group(1))
+
+
+def _mem_groups(geometry: Geometry) -> list[tuple[int, int, int]]:
+    """(group, hemisphere, distance from the VXM counted from 0) of every MEM group, west to east."""
+    return [(group, int(group > geometry.vxm_group), abs(group - geometry.vxm_group) - 1)
+            for group in row_groups(geometry) if group != geometry.vxm_group]
+
+
+def _queues(geometry: Geometry, group: int) -> list:
+    """Queues of a group that have instructions of their own, in the order of the issue buses of its tile."""
+    return [q for q in geometry.queues if q.group == group and issue_width(q.kind)]
+
+
+def _buses(geometry: Geometry) -> dict[str, int]:
+    """Width of the issue bus of every queue of a Superlane's tiles, by port name."""
+    return {f"issue_{q.index}": issue_width(q.kind) for group in row_groups(geometry) for q in _queues(geometry, group)}
+
+
+class Superlane(wiring.Component):
+    """One superlane from the west SXM to the east SXM: MEM and VXM tiles, and the monitors of the boundaries between.
+
+    e_in, w_in: stream registers of the SXMs: eastward at the west end, westward at the east end. e_out, w_out: stream
+    registers of the outermost tiles. issue_<q>_in, issue_<q>_out: issue bus of queue q from the south and to the north.
+    error: one bit for each group of :func:`row_groups`. superlane: position of this one.
+
+    Host: see :func:`hdl.host.bus_ports`; tile has one bit for each MEM group, west to east; read_data is 0 if there was
+    no read, so that rows can be OR-ed. enable, cycle: for the monitors. sim_load, sim_dump: see sim/rtl/lpu_sram.v.
+    """
+
+    def __init__(self, *, geometry: Geometry, tiles: tuple[type, ...], monitors: bool):
+        self.geometry, self.tiles, self.monitors = geometry, tiles, monitors
+        port = mem_host_port(geometry).members
+        buses = _buses(geometry)
+        super().__init__({
+            "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
+            **{f"{name}_in": In(width) for name, width in buses.items()},
+            **{f"{name}_out": Out(width) for name, width in buses.items()},
+            "error": Out(len(tiles)), "superlane": In(POSITION_BITS),
+            "tile": In(2 * geometry.mem_groups), "select": In(port["select"].shape), "write": In(1),
+            "address": In(port["address"].shape), "data": In(WORD_BITS), "read_data": Out(WORD_BITS),
+            "enable": In(1), "cycle": In(MONITOR_CYCLE_BITS), "sim_load": In(1), "sim_dump": In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        g, groups = self.geometry, row_groups(self.geometry)
+        row = {group: stamp(tile, geometry=g) for group, tile in zip(groups, self.tiles, strict=True)}
+        for group, tile in row.items():
+            m.submodules[f"tile_{group}"] = tile
+        self._streams(m, list(row.values()))
+        for group, tile in row.items():
+            for i, queue in enumerate(_queues(g, group)):
+                m.d.comb += [tile.issue_in[i].eq(getattr(self, f"issue_{queue.index}_in")),
+                             getattr(self, f"issue_{queue.index}_out").eq(tile.issue_out[i])]
+        m.d.comb += self.error.eq(Cat(tile.error for tile in row.values()))
+        self._memories(m, row)
+        if self.monitors:
+            east = [self.e_in, *(tile.e_out for tile in row.values())]
+            west = [*(tile.w_out for tile in row.values()), self.w_in]
+            for boundary, sides in enumerate(zip(east, west), start=groups[0]):
+                _monitor(m, f"monitor_{boundary}", boundary, self.superlane, self.enable, self.cycle, *sides)
+        return m
+
+    def _streams(self, m, row):
+        _share(row[0], e_in=self.e_in)
+        _share(row[-1], w_in=self.w_in)
+        for left, right in zip(row, row[1:]):
+            _share(right, e_in=left.e_out)
+            _share(left, w_in=right.w_out)
+        wiring.connect(m, row[-1].e_out, wiring.flipped(self.e_out))
+        wiring.connect(m, row[0].w_out, wiring.flipped(self.w_out))
+
+    def _memories(self, m, row):
+        """The host's way to MEM, and the numbers by which simulation knows the memories."""
+        g, groups = self.geometry, _mem_groups(self.geometry)
+        m.submodules.readback = readback = stamp(Readback, count=len(groups))
+        for i, (group, hemisphere, near) in enumerate(groups):
+            tile = row[group]
+            first = sram_id(g, hemisphere, near * SLICES_PER_GROUP, 0)
+            m.d.comb += [
+                tile.host.valid.eq(self.tile[i]), tile.host.select.eq(self.select), tile.host.write.eq(self.write),
+                tile.host.address.eq(self.address), tile.host.wdata.eq(self.data),
+                readback.words[i].eq(tile.host.rdata),
+                tile.id.eq(first + self.superlane), tile.id_step.eq(g.superlanes),
+                tile.sim_load.eq(self.sim_load), tile.sim_dump.eq(self.sim_dump),
+            ]
+        m.d.comb += self.read_data.eq(readback.read_data)
 
 
 class Chip(wiring.Component):
@@ -69,115 +164,116 @@ class Chip(wiring.Component):
     monitors: record every stream register in cycles 0 .. done-1 (simulation only). tiles: see :class:`TileSet`.
     """
 
-    def __init__(self, *, geometry: Geometry, monitors: bool = True, tiles: TileSet = TILES):
-        self.geometry, self.monitors, self.tiles = geometry, monitors, tiles
+    def __init__(self, *, geometry: Geometry, monitors: bool = True, tiles: TileSet | None = None):
+        self.geometry, self.monitors, self.tiles = geometry, monitors, tiles or TileSet()
         super().__init__({**axi_ports(), **axil_ports(), "running": Out(1), "cycle": Out(CYCLE_BITS),
                           "sim_load": In(1), "sim_dump": In(1)})
 
     def elaborate(self, platform):
         m = Module()
-        g = self.geometry
+        g, tiles = self.geometry, self.tiles
         m.submodules.host = host = stamp(Host, geometry=g)
-        m.submodules.icu = icu = stamp(Icu, geometry=g)
-        grid = {}
-        for site in sites(g):
-            name = f"{site.kind}_{site.group}_{site.superlane}"
-            m.submodules[name] = grid[site] = stamp(self.tiles.at(site), geometry=g)
-        columns = [[tile for site, tile in grid.items() if site.group == group] for group in range(g.groups)]
-        self._positions(m, grid)
-        self._streams(m, columns)
-        self._instructions(m, icu, columns)
-        self._links(m, columns)
-        self._host(m, host, icu, columns)
-        self._memory_bus(m, host, icu, grid)
+        m.submodules.icu = icu = stamp(tiles.icu, geometry=g)
+        rows = [stamp(Superlane, geometry=g, tiles=tiles.row(g, k), monitors=self.monitors)
+                for k in range(g.superlanes)]
+        for k, row in enumerate(rows):
+            m.submodules[f"superlane_{k}"] = row
+        columns = {}
+        for h, letter in enumerate("we"):
+            m.submodules[f"sxm_{letter}"] = columns[g.sxm_group(h)] = stamp(tiles.sxm, geometry=g)
+            m.submodules[f"mxm_{letter}"] = columns[g.mxm_group(h)] = stamp(tiles.mxm, geometry=g)
+        self._streams(rows, columns)
+        self._instructions(m, icu, rows, columns)
+        self._host(m, host, icu)
+        self._errors(m, host, rows, columns)
+        self._memory_bus(m, host, icu, rows)
         if self.monitors:
             self._monitors(m, host, columns)
         return m
 
-    def _positions(self, m, grid):
-        """Constants that tell a tile where it stands, for those that want to know."""
-        for site, tile in grid.items():
-            _connect(m, tile, superlane=site.superlane, sim_load=self.sim_load, sim_dump=self.sim_dump)
-
-    def _streams(self, m, columns):
+    def _streams(self, rows, columns):
         """East and west, from group to group; nothing enters at the chip's edges."""
-        for west, east in zip(columns, columns[1:]):
-            for left, right in zip(west, east):
-                wiring.connect(m, left.e_out, right.e_in)
-                wiring.connect(m, right.w_out, left.w_in)
+        g = self.geometry
+        mxm_w, sxm_w = columns[g.mxm_group(0)], columns[g.sxm_group(0)]
+        mxm_e, sxm_e = columns[g.mxm_group(1)], columns[g.sxm_group(1)]
+        for row, e_in, w_in in zip(rows, sxm_w.e_out, sxm_e.w_out):
+            _share(row, e_in=e_in, w_in=w_in)
+        _share(sxm_w, e_in=mxm_w.e_out, w_in=[row.w_out for row in rows])
+        _share(sxm_e, w_in=mxm_e.w_out, e_in=[row.e_out for row in rows])
+        _share(mxm_w, w_in=sxm_w.w_out)
+        _share(mxm_e, e_in=sxm_e.e_out)
 
-    def _instructions(self, m, icu, columns):
-        """North, from the queues through the superlanes."""
-        for group, column in enumerate(columns):
-            queues = [q for q in self.geometry.queues if q.group == group and issue_width(q.kind)]
-            for i, queue in enumerate(queues):
-                m.d.comb += column[0].issue_in[i].eq(getattr(icu, f"issue_{queue.index}"))
-                for south, north in zip(column, column[1:]):
-                    m.d.comb += north.issue_in[i].eq(south.issue_out[i])
+    def _instructions(self, m, icu, rows, columns):
+        """North, from the queues through the superlanes; SXMs and MXMs hand theirs on by themselves."""
+        for name in _buses(self.geometry):
+            m.d.comb += getattr(rows[0], f"{name}_in").eq(getattr(icu, name))
+            for south, north in zip(rows, rows[1:]):
+                _share(north, **{f"{name}_in": getattr(south, f"{name}_out")})
+        for group, column in columns.items():
+            queues = _queues(self.geometry, group)
+            m.d.comb += [port.eq(getattr(icu, f"issue_{queue.index}"))
+                         for port, queue in zip(column.issue_in, queues, strict=True)]
 
-    def _links(self, m, columns):
-        """What a column's tiles hand to each other: port x_north of a tile to port x_south of the next and back."""
-
-    def _host(self, m, host, icu, columns):
+    def _host(self, m, host, icu):
+        """The host port's buses and the control of a run."""
         for name in (*axi_ports(), *axil_ports()):
-            inside, outside = getattr(host, name), getattr(self, name)
-            m.d.comb += inside.eq(outside) if host.signature.members[name].flow == In else outside.eq(inside)
+            _share(host, **{name: getattr(self, name)})
         m.d.comb += [
             self.running.eq(host.running), self.cycle.eq(host.cycle),
             *(getattr(icu, name).eq(getattr(host, name)) for name in ("start", "running", "clear_queues")),
             *(getattr(host, name).eq(getattr(icu, name)) for name in ("halted", "parked", "underrun", "illegal")),
         ]
-        for group, column in enumerate(columns):
-            m.d.comb += host.undriven[group].eq(Cat(tile.error for tile in column).any())
 
-    def _memory_bus(self, m, host, icu, grid):
+    def _errors(self, m, host, rows, columns):
+        """A group's error is that of any superlane."""
+        for group, column in columns.items():
+            m.d.comb += host.undriven[group].eq(column.error.any())
+        for i, group in enumerate(row_groups(self.geometry)):
+            m.d.comb += host.undriven[group].eq(Cat(row.error[i] for row in rows).any())
+
+    def _memory_bus(self, m, host, icu, rows):
         """The host's way to MEM and the queues' text."""
         g = self.geometry
-        mem = {site: tile for site, tile in grid.items() if site.kind == "mem"}
-        m.submodules.readback = readback = stamp(Readback, count=len(mem) + 1)
-        for i, (site, tile) in enumerate(mem.items()):
-            near = abs(site.group - g.vxm_group) - 1
-            first = near * SLICES_PER_GROUP
-            bus = mem_tile(g, site.hemisphere, near, site.superlane)
+        m.submodules.readback = readback = stamp(Readback, count=len(rows) + 1)
+        for k, row in enumerate(rows):
             m.d.comb += [
-                tile.host.valid.eq(host.tile[bus]), tile.host.select.eq(host.select), tile.host.write.eq(host.write),
-                tile.host.address.eq(host.address), tile.host.wdata.eq(host.data),
-                readback.words[i].eq(tile.host.rdata),
-                tile.id.eq(sram_id(g, site.hemisphere, first, site.superlane)), tile.id_step.eq(g.superlanes),
+                row.superlane.eq(k), row.enable.eq(host.running), row.cycle.eq(host.cycle[:MONITOR_CYCLE_BITS]),
+                row.tile.eq(Cat(host.tile[mem_tile(g, h, near, k)] for _, h, near in _mem_groups(g))),
+                *(getattr(row, name).eq(getattr(host, name)) for name in ("select", "write", "address", "data")),
+                row.sim_load.eq(self.sim_load), row.sim_dump.eq(self.sim_dump), readback.words[k].eq(row.read_data),
             ]
         m.d.comb += [
-            icu.queue.eq(host.queue), icu.address.eq(host.address), icu.write.eq(host.write), icu.data.eq(host.data),
-            readback.words[len(mem)].eq(icu.read_data), host.read_data.eq(readback.read_data),
+            *(getattr(icu, name).eq(getattr(host, name)) for name in ("queue", "address", "write", "data")),
+            readback.words[-1].eq(icu.read_data), host.read_data.eq(readback.read_data),
             icu.sim_load.eq(self.sim_load), icu.sim_dump.eq(self.sim_dump),
         ]
 
     def _monitors(self, m, host, columns):
-        """One for each boundary and superlane: eastward registers stand in the group west of it, westward ones east."""
-        for boundary in range(self.geometry.boundaries):
-            for k in range(self.geometry.superlanes):
-                m.submodules[f"monitor_{boundary}_{k}"] = monitor = stamp(SrfMonitor)
-                m.d.comb += [monitor.enable.eq(host.running), monitor.cycle.eq(host.cycle[:MONITOR_CYCLE_BITS]),
-                             monitor.boundary.eq(boundary), monitor.superlane.eq(k)]
-                if boundary > 0:
-                    wiring.connect(m, columns[boundary - 1][k].e_out, monitor.east)
-                if boundary < self.geometry.groups:
-                    wiring.connect(m, columns[boundary][k].w_out, monitor.west)
+        """Boundaries outside of the Superlanes: both sides of the MXMs."""
+        g, nothing = self.geometry, StreamSide()
+        mxm_w, sxm_w = columns[g.mxm_group(0)], columns[g.sxm_group(0)]
+        mxm_e, sxm_e = columns[g.mxm_group(1)], columns[g.sxm_group(1)]
+        edges = {0: (None, mxm_w.w_out), 1: (mxm_w.e_out, sxm_w.w_out),
+                 g.groups - 1: (sxm_e.e_out, mxm_e.w_out), g.groups: (mxm_e.e_out, None)}
+        cycle = host.cycle[:MONITOR_CYCLE_BITS]
+        for boundary, (east, west) in edges.items():
+            for k in range(g.superlanes):
+                sides = [side[k] if side else nothing.create() for side in (east, west)]
+                _monitor(m, f"monitor_{boundary}_{k}", boundary, k, host.running, cycle, *sides)
 
 
-def sites(geometry: Geometry) -> list[Site]:
-    """All tiles of the floorplan, west to east, each group from south to north."""
-    kinds = {geometry.vxm_group: "vxm"}
-    for h in range(2):
-        kinds |= {geometry.mxm_group(h): "mxm", geometry.sxm_group(h): "sxm"}
-    found = []
-    for group in range(geometry.groups):
-        hemisphere = None if group == geometry.vxm_group else int(group > geometry.vxm_group)
-        found += [Site(kinds.get(group, "mem"), group, k, hemisphere) for k in range(geometry.superlanes)]
-    return found
+def _monitor(m, name, boundary, superlane, enable, cycle, east, west):
+    m.submodules[name] = monitor = stamp(SrfMonitor)
+    _share(monitor, east=east, west=west)
+    m.d.comb += [monitor.enable.eq(enable), monitor.cycle.eq(cycle), monitor.boundary.eq(boundary),
+                 monitor.superlane.eq(superlane)]
 
 
-def _connect(m, tile, **values):
-    """Drive those ports that the tile has."""
-    for name, value in values.items():
-        if name in tile.signature.members:
-            m.d.comb += getattr(tile, name).eq(value)
+def _share(component, **ports):
+    """Make ports of a component the very signals that they are wired to.
+
+    An assignment between two sets of signals would say the same, at twice the cost in elaboration and simulation: the
+    streams of one superlane are 2 * 32 * 137 wires at every boundary.
+    """
+    for name, signals in ports.items():
+        setattr(component, name, signals)

@@ -18,7 +18,7 @@ from isa.timing import drain
 from .stream import DATA_BITS, WORD_BITS, with_check_bits
 
 ID_BITS = 4
-READ_LATENCY = 2        # cycles from an access on the bus to its word on read_data
+READ_LATENCY = 3        # cycles from an access on the bus to its word on read_data: the memory, its row, the chip
 READ_FIFO = 8           # read beats in flight or waiting for the host
 OKAY, SLVERR, DECERR = 0, 2, 3
 INCR = 1

@@ -4,11 +4,13 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.decode import fields
 from hdl.mem import HostPort
-from hdl.sram import ID_BITS, Sram, text_id
+from hdl.sram import ID_BITS, Sram
 from hdl.stamp import stamp
 from isa import timing
 from isa.geometry import QUEUE_DEPTH, Geometry, Queue, QueueKind
+from isa.hostmap import queue_sram_id
 from isa.instructions import (
     OPCODE_BITS,
     WORD_BYTES,
@@ -45,16 +47,17 @@ class IcuQueue(wiring.Component):
     issue: bits 0 .. issue_width(kind)-1 of the instruction that issues in this cycle; opcode 0 if there is none. NOP,
     Repeat, Sync, Notify and Halt stay inside. Bursts come as one instruction with n = 1 in each cycle. Absent for kinds
     without instructions of their own.
-    notify: the queue issues Notify. release: comes barrier - 1 cycles after a Notify and wakes the queue if it was parked
-    at or before that Notify, so that its next instruction issues barrier cycles after it.
+    notify: the queue issues Notify. release: comes barrier - 1 cycles after a Notify and wakes the queue if it was
+    parked at or before that Notify, so that its next instruction issues barrier cycles after it.
     halted, from the cycle after Halt, and parked, from the cycle after Sync: levels.
-    underrun: 1 for one cycle if the queue is empty (beyond its text, or an entry of opcode 0); it then stops, not halted.
+    underrun: 1 for one cycle if the queue is empty (beyond its text, or an entry of opcode 0); it then stops, but is
+    not halted.
     illegal: 1 for each instruction that this queue does not know, a count of 0, and a Repeat that repeats nothing or is
     faster than its burst; such an instruction takes one cycle and issues nothing.
 
-    host: see :class:`hdl.mem.HostPort`, while not running. Writing entry i makes the text i + 1 instructions long; clear
-    makes it empty; sim_load = 1 at a clock edge makes it QUEUE_DEPTH long (whatever was loaded, then zeros: under-run).
-    id: SRAM id (hdl.sram.text_id). sim_load, sim_dump: see sim/rtl/lpu_sram.v.
+    host: see :class:`hdl.mem.HostPort`, while not running. Writing entry i makes the text i + 1 instructions long;
+    clear makes it empty; sim_load = 1 at a clock edge makes it QUEUE_DEPTH long (what was not loaded is unknown).
+    id: SRAM id (isa.hostmap.queue_sram_id). sim_load, sim_dump: see sim/rtl/lpu_sram.v.
     """
 
     def __init__(self, *, kind: QueueKind, geometry: Geometry):
@@ -79,13 +82,16 @@ class IcuQueue(wiring.Component):
             with m.If(self.parked):
                 self._park(m)
             with m.Elif(self.beats != 0):
-                self._continue_burst(m)
+                m.d.comb += self.more.eq(1)
             with m.Elif(self.wait != 0):
                 m.d.sync += self.wait.eq(self.wait - 1)
             with m.Elif(self.again != 0):
-                self._repeat(m, self.again, self.gap)
+                m.d.comb += self.anew.eq(1)
             with m.Else():
                 self._decode(m)
+        self._repetitions(m)
+        if self.width:
+            self._issue(m)
         return m
 
     def _state(self):
@@ -98,6 +104,7 @@ class IcuQueue(wiring.Component):
         self.repeatable = Signal()                   # the previous instruction was one
         self.again = Signal(COUNT_BITS)              # repetitions to come
         self.gap = Signal(COUNT_BITS, reset_less=True)   # idle cycles between them
+        self.fresh, self.anew, self.more = Signal(), Signal(), Signal()   # issue: the head, base again, base's burst
         self.beats = Signal(BEAT_BITS)               # cycles of a burst to come
         self.beat = Signal(BEAT_BITS, reset_less=True)   # number of the next of them
         self.parked_for = Signal(range(timing.barrier(self.geometry)), reset_less=True)
@@ -105,8 +112,8 @@ class IcuQueue(wiring.Component):
     def _fetch(self, m):
         """Text memory: head follows one cycle after start and after every consumed instruction."""
         m.submodules.text = text = Sram(width=TEXT_BITS, depth=QUEUE_DEPTH)
-        host, length, entry, following = self.host, Signal(ENTRY_BITS + 1), Signal(ENTRY_BITS + 1), Signal(ENTRY_BITS + 1)
-        answering, fetch = Signal(), Signal()
+        length, entry, following = (Signal(ENTRY_BITS + 1, name=name) for name in ("length", "entry", "following"))
+        host, answering, fetch = self.host, Signal(), Signal()
         m.d.comb += [
             fetch.eq(self.start | self.consume), entry.eq(Mux(self.start, 0, following)),
             text.r_en.eq(fetch | host.valid & ~host.write),
@@ -171,7 +178,7 @@ class IcuQueue(wiring.Component):
         m.d.comb += self.illegal.eq(1)
 
     def _decode_nop(self, m):
-        n = _field(self.head, Nop, "n")
+        n = fields(Nop, self.head)["n"]
         with m.If(n == 0):
             self._refuse(m)
         with m.Else():
@@ -179,50 +186,53 @@ class IcuQueue(wiring.Component):
             m.d.sync += self.wait.eq(n - 1)
 
     def _decode_repeat(self, m):
-        n, d, duration = _field(self.head, Repeat, "n"), _field(self.head, Repeat, "d"), self._duration(self.base)
+        n, d = fields(Repeat, self.head).values()
+        duration = self._duration(self.base)
         with m.If(~self.repeatable | (n == 0) | (d < duration)):
             self._refuse(m)
-        with m.Elif(d == duration):
-            self._take(m)
-            self._repeat(m, n, 0)
         with m.Else():
             self._take(m)
             m.d.sync += [self.again.eq(n), self.gap.eq(d - duration), self.wait.eq(d - duration - 1)]
+            m.d.comb += self.anew.eq(d == duration)
 
     def _decode_unit(self, m):
-        duration = self._duration(self.head)
-        with m.If(duration == 0):
+        with m.If(self._duration(self.head) == 0):
             self._refuse(m)
         with m.Else():
             self._take(m, repeatable=1)
-            m.d.sync += self.base.eq(self.head)
-            self._begin(m, self.head[:self.width])
+            m.d.comb += self.fresh.eq(1)
 
-    def _repeat(self, m, left: Value, gap: Value):
-        """Issue the last instruction again, with its strides; ``left`` counts this repetition."""
-        m.d.sync += [self.again.eq(left - 1), self.wait.eq(Mux(left == 1, 0, gap))]
-        if not self.width:
+    def _repetitions(self, m):
+        """Count a repetition that starts in this cycle, the first of them perhaps in the cycle of its Repeat."""
+        first = self.again == 0
+        left = Mux(first, fields(Repeat, self.head)["n"], self.again)
+        with m.If(self.anew):
+            m.d.sync += [self.again.eq(left - 1), self.wait.eq(Mux(first | (left == 1), 0, self.gap))]
+
+    def _issue(self, m):
+        """The issue bus, and base as it was issued."""
+        word, beat = Signal(self.width), Signal(BEAT_BITS)
+        with m.If(self.fresh):
+            m.d.comb += word.eq(self.head)
+        with m.Elif(self.anew):
+            m.d.comb += word.eq(self._moved())
+        with m.Elif(self.more):
+            m.d.comb += [word.eq(self.base), beat.eq(self.beat)]
+        with m.If(self.fresh | self.anew):
+            m.d.sync += self.base.eq(word)
+        m.d.comb += self.issue.eq(self._beat_of(word, beat))
+        if self.burst is None:
             return
-        moved = self._moved(m)
-        m.d.sync += self.base.eq(moved)
-        self._begin(m, moved)
-
-    def _begin(self, m, word: Value):
-        """Issue the first cycle of an instruction."""
-        m.d.comb += self.issue.eq(self._beat_of(word, 0))
-        if self.burst:
+        with m.If(self.fresh | self.anew):
             m.d.sync += [self.beats.eq(self._duration(word) - 1), self.beat.eq(1)]
-
-    def _continue_burst(self, m):
-        if self.burst:
-            m.d.comb += self.issue.eq(self._beat_of(self.base, self.beat))
+        with m.Elif(self.more):
             m.d.sync += [self.beats.eq(self.beats - 1), self.beat.eq(self.beat + 1)]
 
     def _duration(self, word: Value) -> Value:
         """Issue cycles of an instruction of the unit."""
         if self.burst is None:
             return Value.cast(1)
-        return Mux(word[:OPCODE_BITS] == self.burst.OPCODE, _field(word, self.burst, "n"), 1)
+        return Mux(word[:OPCODE_BITS] == self.burst.OPCODE, fields(self.burst, word)["n"], 1)
 
     def _beat_of(self, word: Value, beat) -> Value:
         """What a burst issues in its cycle number ``beat``; other instructions as they are."""
@@ -230,31 +240,27 @@ class IcuQueue(wiring.Component):
             return word
         changes = {"n": 1}
         for name in {LoadWeights: ("group",), Accumulate: ("entry",)}.get(self.burst, ()):
-            changes[name] = _field(word, self.burst, name) + beat
+            changes[name] = fields(self.burst, word)[name] + beat
         if self.burst is Activate:
-            changes["install"] = _field(word, Activate, "install") & (Value.cast(beat) == 0)
+            changes["install"] = fields(Activate, word)["install"] & (Value.cast(beat) == 0)
         changed = _replace(word, self.burst, changes)
         return Mux(word[:OPCODE_BITS] == self.burst.OPCODE, changed, word)
 
-    def _moved(self, m) -> Value:
-        """The last instruction with its strides added to its addresses, modulo W. All MEM instructions have them in the
-        places of ReadWrite."""
+    def _moved(self) -> Value:
+        """Base with its strides added to its addresses, modulo W; MEM instructions have them where ReadWrite has."""
         if self.kind is not QueueKind.MEM:
             return self.base
-        moved = Signal(self.width)
-        changes = {f"{what}_address": (_field(self.base, ReadWrite, f"{what}_address")
-                                       + _field(self.base, ReadWrite, f"{what}_stride")) & (self.geometry.words - 1)
-                   for what in ("read", "write")}
-        m.d.comb += moved.eq(_replace(self.base, ReadWrite, changes))
-        return moved
+        base, mask = fields(ReadWrite, self.base), self.geometry.words - 1
+        return _replace(self.base, ReadWrite, {
+            f"{what}_address": (base[f"{what}_address"] + base[f"{what}_stride"]) & mask for what in ("read", "write")})
 
 
 class Icu(wiring.Component):
     """All instruction queues of a chip and the barrier between them.
 
-    start, running, clear_queues: to all queues, see :class:`IcuQueue`. halted, parked, underrun, illegal: one bit for each
-    queue, numbered as in Geometry.queues. issue_<index>: issue bus of a queue (see :meth:`issue_of`), absent for kinds
-    without instructions of their own.
+    start, running, clear_queues: to all queues, see :class:`IcuQueue`. halted, parked, underrun, illegal: one bit for
+    each queue, numbered as in Geometry.queues. issue_<index>: issue bus of a queue (see :meth:`issue_of`), absent for
+    kinds without instructions of their own.
 
     Host: queue has a 1 for the queue accessed in this cycle, at most one; address, write, data as in
     :class:`hdl.mem.HostPort`; read_data is the instruction read, in the next cycle, else 0.
@@ -287,7 +293,7 @@ class Icu(wiring.Component):
         m.d.sync += reading.eq(Mux(self.write, 0, self.queue))
         for i, (queue, part) in enumerate(zip(self.geometry.queues, queues)):
             m.submodules[f"queue_{i}"] = part
-            self._connect(m, i, part, release=line[-1], id=text_id(self.geometry, queue))
+            self._connect(m, i, part, release=line[-1], id=queue_sram_id(self.geometry, i))
             if self.issue_of(queue) is not None:
                 m.d.comb += self.issue_of(queue).eq(part.issue)
         with m.If(reading.any()):
@@ -309,13 +315,6 @@ class Icu(wiring.Component):
 
 def _bus(queue: Queue) -> str:
     return f"issue_{queue.index}"
-
-
-def _field(word: Value, cls: type, name: str) -> Value:
-    """A field of an instruction word."""
-    spec = layout(cls)[name]
-    value = word[spec.lo:spec.lo + spec.width]
-    return value.as_signed() if spec.signed else value
 
 
 def _replace(word: Value, cls: type, changes: dict[str, Value]) -> Value:

@@ -3,27 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth import (
-    Cat,
-    ClockDomain,
-    ClockSignal,
-    DomainRenamer,
-    EnableInserter,
-    Instance,
-    Module,
-    Mux,
-    ResetSignal,
-    Signal,
-    Value,
-)
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl import stamp
+from hdl.clock_gate import gate_whole
+from hdl.decode import fields, instruction_register, is_a
 from hdl.sram import ID_BITS, Sram
 from hdl.stream import STREAM_BITS, WORD_BITS, Drive, StreamSide, sample, split_drive, stream_registers
 from isa.geometry import SLICES_PER_GROUP, Geometry, QueueKind
-from isa.instructions import OPCODE_BITS, Gather, Read, ReadWrite, Scatter, Write, issue_width, layout
+from isa.instructions import OPCODE_BITS, Gather, Read, ReadWrite, Scatter, Write, issue_width
 
 ISSUE_BITS = issue_width(QueueKind.MEM)
 INDEX_BITS = 16   # index in a map word: lane 0 + 256 * lane 1
@@ -32,17 +21,16 @@ INDEX_BITS = 16   # index in a map word: lane 0 + 256 * lane 1
 class HostPort(wiring.Signature):
     """Access of the host to one word of one memory of a tile while the chip does not run, seen from the host.
 
-    valid: do one access in this cycle; write: store wdata, else read. select: memory within the
-    tile, absent if there is one only. address: word.
-    rdata: the word read, in the cycle after the request, and 0 in all other cycles, so that the answers of many tiles can
-    be OR-ed. A write in cycle t is seen by reads from t+1 on.
+    valid: do one access in this cycle; write: store wdata, else read. select: memory within the tile, absent if there
+    is one only. address: word. rdata: the word read, in the cycle after the request, and 0 in all other cycles, so that
+    the answers of many tiles can be OR-ed. A write in cycle t is seen by reads from t+1 on.
     """
 
     def __init__(self, *, select_bits: int, address_bits: int, data_bits: int):
         self.select_bits, self.address_bits, self.data_bits = select_bits, address_bits, data_bits
         super().__init__({
-            "valid": Out(1), "write": Out(1), "address": Out(address_bits), "wdata": Out(data_bits), "rdata": In(data_bits),
-            **({"select": Out(select_bits)} if select_bits else {}),
+            "valid": Out(1), "write": Out(1), "address": Out(address_bits), "wdata": Out(data_bits),
+            "rdata": In(data_bits), **({"select": Out(select_bits)} if select_bits else {}),
         })
 
     def __repr__(self):
@@ -58,15 +46,15 @@ def mem_host_port(geometry: Geometry) -> HostPort:
 class MemTile(wiring.Component):
     """Four MEM slices of one superlane and the stream registers of their group g.
 
-    An instruction on issue_in in cycle t (superlane k: t = T + k) is in the instruction register, which is issue_out, in
-    t+1; that is the cycle of operand sampling and SRAM access. Results are visible at e_out or w_out in t+3.
+    An instruction on issue_in in cycle t (superlane k: t = T + k) is in the instruction register, which is issue_out,
+    in t+1; that is the cycle of operand sampling and SRAM access. Results are visible at e_out or w_out in t+3.
 
     e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
     issue_in[i]: issue bus of slice i of the group, in the order of slice numbers; opcode 0 when empty.
-    error: 1 for one cycle, t+2, if Write, Gather or Scatter sampled a stream that nobody drove, or if both addresses of a
-    ReadWrite are in one bank.
+    error: 1 for one cycle, t+2, if Write, Gather or Scatter sampled a stream that nobody drove. bank_conflict: 1 for
+    one cycle, t+2, if both addresses of a ReadWrite are in one bank.
     host: see :class:`HostPort`; must not be valid while an instruction is in the tile.
-    id: SRAM id of slice 0 of the group, id_step: difference between the ids of neighbouring slices (see hdl.sram).
+    id: SRAM id of slice 0 of the group (isa.hostmap.sram_id), id_step: difference between neighbouring slices.
     sim_load, sim_dump: see sim/rtl/lpu_sram.v.
 
     All registers stand behind one clock gate, which is open only while something moves through the tile.
@@ -77,7 +65,7 @@ class MemTile(wiring.Component):
         super().__init__({
             "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
             "issue_in": In(ISSUE_BITS).array(SLICES_PER_GROUP), "issue_out": Out(ISSUE_BITS).array(SLICES_PER_GROUP),
-            "error": Out(1), "host": In(mem_host_port(geometry)),
+            "error": Out(1), "bank_conflict": Out(1), "host": In(mem_host_port(geometry)),
             "id": In(ID_BITS), "id_step": In(ID_BITS), "sim_load": In(1), "sim_dump": In(1),
         })
 
@@ -87,23 +75,18 @@ class MemTile(wiring.Component):
         opcodes = [word[:OPCODE_BITS] for word in (*self.issue_in, *self.issue_out)]
         driven = [side.driven for side in (self.e_in, self.w_in, self.e_out, self.w_out)]
         busy = Signal()
-        m.d.comb += busy.eq(Cat(*opcodes, *driven, pending, self.error, self.host.valid).any())
-        if stamp.is_pure():
-            m.submodules.core = EnableInserter(busy)(core)
-        else:
-            m.domains.gated = gated = ClockDomain("gated", local=True)
-            m.d.comb += gated.rst.eq(ResetSignal())
-            m.submodules.gate = Instance("lpu_clock_gate", i_clk=ClockSignal(), i_enable=busy | ResetSignal(),
-                                         o_gated=gated.clk)
-            m.submodules.core = DomainRenamer("gated")(core)
+        m.d.comb += busy.eq(Cat(*opcodes, *driven, pending, self.error, self.bank_conflict, self.host.valid).any())
+        gate_whole(m, core, busy)
         return m
 
     def _core(self, m):
         """Everything behind the clock gate. Returns bits that keep it open for work that no port shows."""
         slices = [_Slice.build(m, self, i) for i in range(SLICES_PER_GROUP)]
-        error = Signal()
-        m.d.sync += error.eq(Cat(part.error for part in slices).any())
-        m.d.comb += [self.error.eq(error), self.host.rdata.eq(_or([part.answer for part in slices]))]
+        error, bank_conflict = Signal(), Signal()
+        m.d.sync += [error.eq(_or([part.undriven for part in slices])),
+                     bank_conflict.eq(_or([part.bank_conflict for part in slices]))]
+        m.d.comb += [self.error.eq(error), self.bank_conflict.eq(bank_conflict),
+                     self.host.rdata.eq(_or([part.answer for part in slices]))]
         for name, incoming, outgoing in (("east", self.e_in, self.e_out), ("west", self.w_in, self.w_out)):
             drives = [Drive(getattr(part, name), part.word) for part in slices]
             stream_registers(m, incoming, outgoing, drives, name=name)
@@ -112,19 +95,21 @@ class MemTile(wiring.Component):
 
 @dataclass(frozen=True)
 class _Slice:
-    """What a slice gives to its tile: drive requests (select masks and the word), operand error, answer to the host, and
-    bits that are 1 while it has work in the next cycle."""
+    """What a slice gives to its tile: drive requests (select masks and the word), errors of the access cycle, answer to
+    the host, and bits that are 1 while it has work in the next cycle."""
 
     east: Value
     west: Value
     word: Value
-    error: Value
+    undriven: Value
+    bank_conflict: Value
     answer: Value
     pending: Value
 
     @classmethod
     def build(cls, m: Module, tile: MemTile, i: int) -> "_Slice":
-        access = _Access(m, tile, i, _instruction_register(m, tile, i))
+        word = instruction_register(m, tile.issue_in[i], tile.issue_out[i], QueueKind.MEM, name=f"slice{i}")
+        access = _Access(m, tile, i, word)
         r_data = _memory(m, tile, i, access)
         driving, zero = Signal(name=f"driving{i}"), Signal(name=f"zero{i}", reset_less=True)
         stream = Signal(STREAM_BITS + 1, name=f"stream{i}", reset_less=True)
@@ -133,79 +118,72 @@ class _Slice:
         with m.If(access.drive):
             m.d.sync += [stream.eq(access.drive_stream), zero.eq(~access.read)]
         east, west = split_drive(stream, driving)
-        return cls(east=east, west=west, word=Mux(zero, 0, r_data), error=access.error, answer=Mux(answering, r_data, 0),
-                   pending=driving | answering)
-
-
-def _instruction_register(m, tile, i):
-    """The instruction register of slice i; the opcode is 0 when it holds no instruction."""
-    opcode = Signal(OPCODE_BITS, name=f"opcode{i}")
-    fields = Signal(ISSUE_BITS - OPCODE_BITS, name=f"fields{i}", reset_less=True)
-    incoming = tile.issue_in[i]
-    m.d.sync += opcode.eq(incoming[:OPCODE_BITS])
-    with m.If(incoming[:OPCODE_BITS].any()):
-        m.d.sync += fields.eq(incoming[OPCODE_BITS:])
-    m.d.comb += tile.issue_out[i].eq(Cat(opcode, fields))
-    return Cat(opcode, fields)
+        return cls(east=east, west=west, word=Mux(zero, 0, r_data), undriven=access.undriven,
+                   bank_conflict=access.bank_conflict, answer=Mux(answering, r_data, 0), pending=driving | answering)
 
 
 class _Access:
     """Access cycle of a slice: what the instruction register or the host wants from the SRAM.
 
     read, read_address; write, write_address, write_word: SRAM access. drive, drive_stream: the slice drives in the next
-    cycle, zeros unless it reads. error: an operand was not driven, or a bank conflict. host: the host uses the slice.
+    cycle, zeros unless it reads. undriven, bank_conflict: errors. host: the host uses the slice.
     """
 
     def __init__(self, m, tile, i, word):
         def signal(width, name):
             return Signal(width, name=f"{name}{i}")
 
-        opcode = word[:OPCODE_BITS]
-        either, gather = _fields(ReadWrite, word), _fields(Gather, word)
-        reads, writes = _is(opcode, Read, ReadWrite), _is(opcode, Write, ReadWrite)
-        gathers, scatters = _is(opcode, Gather), _is(opcode, Scatter)
+        either, gather = fields(ReadWrite, word), fields(Gather, word)   # all forms have their fields in these places
+        reads, writes = _is(word, Read, ReadWrite), _is(word, Write, ReadWrite)
+        gathers, scatters = is_a(word, Gather), is_a(word, Scatter)
         bits = _address_bits(tile.geometry)
-
-        (data,), data_driven = sample(m, tile.e_in, tile.w_in, either["write_stream"], writes | scatters, name=f"data{i}")
+        (data,), data_driven = sample(m, tile.e_in, tile.w_in, either["write_stream"], writes | scatters,
+                                      name=f"data{i}")
         (index,), map_driven = sample(m, tile.e_in, tile.w_in, gather["map_stream"], gathers | scatters, name=f"map{i}")
-        relative = signal(INDEX_BITS + 2, "relative").as_signed()
-        inside, offset = signal(1, "inside"), signal(bits, "offset")
-        m.d.comb += [
-            relative.eq(index[:INDEX_BITS] - gather["base"].as_signed()),
-            inside.eq((relative >= 0) & (relative < gather["limit"])),
-            offset.eq(Mux(gathers | scatters, relative, 0)),
-        ]
+        inside, offset = self._indirect(m, signal, index, gather, bits)
 
         self.host = tile.host.valid & (tile.host.select == i)
         self.read, self.write, self.drive = signal(1, "read"), signal(1, "write"), signal(1, "drive")
         self.read_address, self.write_address = signal(bits, "read_address"), signal(bits, "write_address")
-        self.write_word, self.error = signal(WORD_BITS, "write_word"), signal(1, "error")
-        self.drive_stream = either["read_stream"]
-        same_bank = either["read_address"][bits - 1] == either["write_address"][bits - 1]
+        self.drive_stream, self.write_word = either["read_stream"], data
+        self.undriven = (writes | scatters) & ~data_driven | (gathers | scatters) & ~map_driven
+        self.bank_conflict = is_a(word, ReadWrite) & (
+            either["read_address"][bits - 1] == either["write_address"][bits - 1])
         m.d.comb += [
-            self.read.eq(reads | gathers & inside),
-            self.write.eq(writes | scatters & inside),
+            self.read.eq(reads | gathers & inside), self.write.eq(writes | scatters & inside),
             self.drive.eq(reads | gathers),
-            self.read_address.eq(either["read_address"] + offset),
-            self.write_address.eq(either["write_address"] + offset),
-            self.write_word.eq(data),
-            self.error.eq((writes | scatters) & ~data_driven | (gathers | scatters) & ~map_driven
-                          | _is(opcode, ReadWrite) & same_bank),
+            self.read_address.eq(either["read_address"] + Mux(gathers, offset, 0)),
+            self.write_address.eq(either["write_address"] + Mux(scatters, offset, 0)),
         ]
+
+    @staticmethod
+    def _indirect(m, signal, index, gather, bits):
+        """(whether index - base lies within the limit, its low bits)."""
+        relative, inside, offset = signal(INDEX_BITS + 2, "relative"), signal(1, "inside"), signal(bits, "offset")
+        m.d.comb += [
+            relative.eq(index[:INDEX_BITS] - gather["base"].as_signed()),
+            inside.eq(~relative[-1] & (relative[:-1] < gather["limit"])),
+            offset.eq(relative),
+        ]
+        return inside, offset
 
 
 def _memory(m, tile, i, access):
     """The SRAM of slice i. Returns its read data."""
-    host, bits = tile.host, _address_bits(tile.geometry)
-    m.submodules[f"sram{i}"] = sram = Sram(width=WORD_BITS, depth=1 << bits)
-    m.d.comb += [
-        sram.id.eq(tile.id + i * tile.id_step), sram.sim_load.eq(tile.sim_load), sram.sim_dump.eq(tile.sim_dump),
-        sram.r_en.eq(access.read | access.host & ~host.write),
-        sram.w_en.eq(access.write | access.host & host.write),
-        sram.r_addr.eq(Mux(access.host, host.address, access.read_address)),
-        sram.w_addr.eq(Mux(access.host, host.address, access.write_address)),
-        sram.w_data.eq(Mux(access.host, host.wdata, access.write_word)),
-    ]
+    host = tile.host
+    m.submodules[f"sram{i}"] = sram = Sram(width=WORD_BITS, depth=tile.geometry.words)
+    m.d.comb += [sram.id.eq(tile.id + i * tile.id_step), sram.sim_load.eq(tile.sim_load),
+                 sram.sim_dump.eq(tile.sim_dump)]
+    with m.If(access.host):
+        m.d.comb += [
+            sram.r_en.eq(~host.write), sram.r_addr.eq(host.address),
+            sram.w_en.eq(host.write), sram.w_addr.eq(host.address), sram.w_data.eq(host.wdata),
+        ]
+    with m.Else():
+        m.d.comb += [
+            sram.r_en.eq(access.read), sram.r_addr.eq(access.read_address),
+            sram.w_en.eq(access.write), sram.w_addr.eq(access.write_address), sram.w_data.eq(access.write_word),
+        ]
     return sram.r_data
 
 
@@ -213,13 +191,8 @@ def _address_bits(geometry: Geometry) -> int:
     return (geometry.words - 1).bit_length()
 
 
-def _fields(cls: type, word: Value) -> dict[str, Value]:
-    """The fields of an instruction word by name."""
-    return {name: word[spec.lo:spec.lo + spec.width] for name, spec in layout(cls).items()}
-
-
-def _is(opcode: Value, *classes: type) -> Value:
-    return _or([opcode == cls.OPCODE for cls in classes])
+def _is(word: Value, *classes: type) -> Value:
+    return _or([is_a(word, cls) for cls in classes])
 
 
 def _or(values: Sequence[Value]) -> Value:

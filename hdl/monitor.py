@@ -1,11 +1,10 @@
 """Stand-in of the Verilog module ``lpu_srf_monitor``, which records driven stream words in simulation."""
 
-from amaranth import Cat, ClockSignal, Instance, Module
+from amaranth import ClockSignal, Instance, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hdl.stream import StreamSide
-from isa.geometry import STREAMS
 
 CYCLE_BITS = 32
 
@@ -25,10 +24,9 @@ class SrfMonitor(wiring.Component):
     west: In(StreamSide())
 
     def elaborate(self, platform):
-        words = [side.data[i] for side in (self.east, self.west) for i in range(STREAMS)]
         m = Module()
         m.submodules.monitor = Instance(
             "lpu_srf_monitor", i_clk=ClockSignal(), i_enable=self.enable, i_cycle=self.cycle, i_boundary=self.boundary,
-            i_superlane=self.superlane, i_driven=Cat(self.east.driven, self.west.driven),
-            **{f"i_s{i}": word for i, word in enumerate(words)})
+            i_superlane=self.superlane, i_e_driven=self.east.driven, i_e_data=self.east.data,
+            i_w_driven=self.west.driven, i_w_data=self.west.data)
         return m

@@ -1,4 +1,4 @@
-"""Static RAM: stand-in of the Verilog module ``lpu_sram``, and the numbers that tell all SRAMs of a chip apart."""
+"""Static RAM: stand-in of the Verilog module ``lpu_sram``."""
 
 from amaranth import ClockSignal, Instance, Module
 from amaranth.lib import wiring
@@ -6,28 +6,17 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hdl import stamp
-from isa.geometry import Geometry, Queue
 
-ID_BITS = 32
-
-
-def mem_id(geometry: Geometry, hemisphere: int, mem_slice: int, superlane: int) -> int:
-    """SRAM id of one superlane of a MEM slice: (hemisphere * M + slice) * S + superlane."""
-    return (hemisphere * geometry.mem_slices + mem_slice) * geometry.superlanes + superlane
-
-
-def text_id(geometry: Geometry, queue: Queue) -> int:
-    """SRAM id of the text memory of an instruction queue: 2 * M * S + index of the queue, after all MEM slices."""
-    return mem_id(geometry, 2, 0, 0) + queue.index
+ID_BITS = 32   # of an SRAM's number in simulation, see isa.hostmap.sram_id
 
 
 class Sram(wiring.Component):
     """Memory of ``depth`` words with one read and one write port.
 
-    A read with r_en = 1 in cycle t is visible on r_data from t+1 until the next read. A write in cycle t is seen by reads
-    from t+1 on; a read of the same address in the same cycle returns the old word. Contents are unknown after power-up.
-    id, sim_load, sim_dump: for simulation only, see ``sim/rtl/lpu_sram.v``; without effect under :func:`hdl.stamp.pure`,
-    where an Amaranth memory takes the place of the Verilog module.
+    A read with r_en = 1 in cycle t is visible on r_data from t+1 until the next read. A write in cycle t is seen by
+    reads from t+1 on; a read of the same address in the same cycle returns the old word. Contents are unknown after
+    power-up. id, sim_load, sim_dump: for simulation only, see ``sim/rtl/lpu_sram.v``; without effect under
+    :func:`hdl.stamp.pure`, where an Amaranth memory takes the place of the Verilog module.
     """
 
     def __init__(self, *, width: int, depth: int):

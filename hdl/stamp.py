@@ -107,7 +107,7 @@ def _convert_kind(name, component):
     text = text.replace(head, f"attribute {_MARK} 1\n{head}")
     boundary = text[text.index(head):]
     domain_ports = {
-        port: value for port, value in (("clk", ClockSignal), ("rst", ResetSignal))
+        port: value for port, value in (("clk", ClockSignal()), ("rst", ResetSignal(allow_reset_less=True)))
         if re.search(rf"^\s*wire (?:width 1 )?input \d+ +\\{port}$", boundary, re.M)
     }
     return _Kind(name, component.signature, text, domain_ports)
@@ -121,7 +121,7 @@ class _Box(wiring.Component):
         super().__init__(kind.signature)
 
     def elaborate(self, platform):
-        ports = {f"i_{port}": value() for port, value in self._kind.domain_ports.items()}
+        ports = {f"i_{port}": value for port, value in self._kind.domain_ports.items()}
         for path, member, value in self.signature.flatten(self):
             ports[("i_" if member.flow == wiring.In else "o_") + "__".join(map(str, path))] = value
         return Instance(self._kind.name, **ports)  # returned directly: no extra level of hierarchy

@@ -1,7 +1,7 @@
 """Streams: the signature of one stream-register file, its registers, and the muxes that sample it.
 
-A stream-register file (SRF) of one superlane and one direction holds 32 words of 137 bits (128 data, low lane lowest, and
-9 check bits above them) and one driven bit for each. All values are *visible* values, that is register outputs: an
+A stream-register file (SRF) of one superlane and one direction holds 32 words of 137 bits (128 data, low lane lowest,
+and 9 check bits above them) and one driven bit for each. All values are *visible* values, that is register outputs: an
 eastward word visible at boundary b in cycle t is visible at b+1 in t+1 unless somebody drives over it.
 """
 
@@ -20,8 +20,6 @@ DATA_BITS = 8 * LANES
 CHECK_BITS = 9
 WORD_BITS = DATA_BITS + CHECK_BITS
 STREAM_BITS = STREAMS.bit_length() - 1   # bits of a stream number within one direction; the next bit is the direction
-
-
 LANE_BITS = 160   # a word's share of the packed data of an SRF: whole 32-bit words simulate much faster
 SRF_LAYOUT = FlexibleLayout(STREAMS * LANE_BITS, {i: Field(WORD_BITS, i * LANE_BITS) for i in range(STREAMS)})
 
@@ -29,8 +27,8 @@ SRF_LAYOUT = FlexibleLayout(STREAMS * LANE_BITS, {i: Field(WORD_BITS, i * LANE_B
 class StreamSide(wiring.Signature):
     """One SRF of one superlane and one direction, seen from the side that drives it.
 
-    driven: bit i is 1 if somebody drove stream i. data: data[i] is the word of stream i, meaningful where the driven bit
-    is 1. It is one packed signal in which every word takes 160 bits, the upper 23 of them 0.
+    driven: bit i is 1 if somebody drove stream i. data: data[i] is the word of stream i, meaningful where the driven
+    bit is 1. It is one packed signal in which every word takes 160 bits, the upper 23 of them 0.
     """
 
     def __init__(self):
@@ -94,8 +92,8 @@ def stream_registers(m: Module, incoming, outgoing, drives: Sequence[Drive], *, 
     incoming: the SRF one hop upstream, or None at the edge of the chip, where nothing enters. outgoing: the port that
     shows the registers. drives: requests of this tile, which win over the passing word; the streams of one request lie
     in one aligned group of as many streams as it has different words. If two requests meet on a stream one of them wins
-    (the static checker refuses such programs). Driven bits are reset to 0; words have no reset and load only when one of
-    the SRF is driven.
+    (the static checker refuses such programs). Driven bits are reset to 0; words have no reset and load only when a
+    word of the SRF is driven.
     """
     for drive in drives:
         assert len(drive.select) == STREAMS, f"a drive request selects among {STREAMS} streams, not {len(drive.select)}"
@@ -107,10 +105,11 @@ def stream_registers(m: Module, incoming, outgoing, drives: Sequence[Drive], *, 
         _registers(m, driven, data, outgoing, drives, name, domain)
         return
     size = max((drive.size for drive in drives), default=1)
+    select = [drive.select for drive in drives] or [Const(0, STREAMS)]
     words = [_lane(drive.word(i)) for drive in drives for i in range(size)] or [Const(0, LANE_BITS)]
     m.submodules[f"{name}_srf"] = Instance(
         "lpu_srf", p_DRIVES=max(len(drives), 1), p_SIZE=size, i_clk=ClockSignal(domain), i_rst=ResetSignal(domain),
-        i_in_driven=driven, i_in_data=data, i_select=Cat(drive.select for drive in drives) if drives else Const(0, STREAMS),
+        i_in_driven=driven, i_in_data=data, i_select=Cat(select),
         i_words=Cat(words), o_driven=outgoing.driven, o_data=outgoing.data)
 
 
@@ -156,3 +155,23 @@ def sample(m: Module, eastward, westward, stream: Value, enable: Value, *, name:
 
 def _lane(word: Value) -> Value:
     return Cat(word, Const(0, LANE_BITS - WORD_BITS))
+
+
+def chosen_group(eastward, westward, stream: Value, *, size: int):
+    """The words of an aligned group of streams by the 6-bit id of its first stream, for registers that load them.
+
+    Returns (words, driven) as :func:`sample` does, but as plain expressions that are meaningful in every cycle: a gated
+    register that is the only reader costs nothing while its gate is closed.
+    """
+    low = size.bit_length() - 1
+    choice = stream[low:STREAM_BITS + 1]
+    sides = [(side, first) for side in (eastward, westward) for first in range(0, STREAMS, size)]
+    words = [_choose(choice, [side.data[first + i] for side, first in sides]) for i in range(size)]
+    return words, _choose(choice, [side.driven[first:first + size].all() for side, first in sides])
+
+
+def _choose(choice: Value, values: Sequence[Value]) -> Value:
+    """Tree of two-way multiplexers; len(values) is 2**len(choice)."""
+    for bit in choice:
+        values = [Mux(bit, high, low) for low, high in zip(values[::2], values[1::2], strict=True)]
+    return values[0]

@@ -64,7 +64,7 @@ write_verilog -norename
 VERILATOR_FLAGS = (
     "--cc", "--vpi", "--no-timing", "--timescale", "1ns/1ps", "--prefix", "Vtop", "-O3",
     "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-DLPU_SIM",
-    "--output-split", "20000", "--output-split-cfuncs", "2000",
+    "--output-split", "20000", "--output-split-cfuncs", "200",
     "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
 )
 
@@ -265,7 +265,16 @@ def _control_file(verilog, name, kinds, flat):
     ports = [port.strip().removeprefix("\\") for port in header[1].split(",") if port.strip()]
     lines = ["`verilator_config", *(f'public_flat_rw -module "{name}" -var "{port}"' for port in ports)]
     lines += [f'{"no_inline" if kind in shared else "inline"} -module "{kind}"' for kind in kinds]
+    if os.environ.get("LPU_TEST_SHARE"):
+        for kind in sorted(shared):
+            lines += [f'public_flat_rw -module "{kind}" -var "{port}"' for port in _inputs(verilog, kind)]
     return "\n".join(lines) + "\n"
+
+
+def _inputs(verilog, module):
+    """Input ports of a module but its clock."""
+    body = re.search(rf"^module \\?{re.escape(module)} ?\(.*?^endmodule", verilog, re.M | re.S)[0]
+    return [port for port in re.findall(r"^  input (?:\[[^\]]*\] )?\\?(\S+?) ?;", body, re.M) if port != "clk"]
 
 
 def _verilate(directory, name, flags, sources):

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from isa import streams, timing
 from isa.geometry import LANES, Geometry
 from isa.instructions import Instruction
 from isa.issue import assemble
@@ -16,7 +17,8 @@ def placed_program(geometry: Geometry, placed: Iterable[tuple[str, int, Instruct
                    zeroed: Iterable[tuple[int, int, int, int]] = ()) -> Program:
     """A program that issues instructions, (queue name, cycle, instruction), at their cycles.
 
-    image: (hemisphere, slice, first word) -> bytes [word, lane]. Every instruction is an operation of its own, named by queue and cycle.
+    image: (hemisphere, slice, first word) -> bytes [word, lane]. Every instruction is an operation of its own, named by
+    queue and cycle.
     """
     program = Program(geometry, zeroed=list(zeroed))
     queues: dict[str, list] = defaultdict(list)
@@ -33,6 +35,17 @@ def placed_program(geometry: Geometry, placed: Iterable[tuple[str, int, Instruct
         program.segments.append(Segment(hemisphere, mem_slice, word, np.asarray(data, np.uint8).tobytes()))
     program.cycles = program.expand().cycles
     return program
+
+
+def hops(geometry: Geometry, source: str, stream: int, queue: str) -> int:
+    """Hops of a stream from where queue `source` drives it to where `queue` samples it; negative if it flows away."""
+    driven = streams.drive_boundary(geometry.queue_named(source).group, stream)
+    return streams.hops(stream, driven, streams.sample_boundary(geometry.queue_named(queue).group, stream))
+
+
+def read_cycle(geometry: Geometry, source: str, stream: int, queue: str, cycle: int) -> int:
+    """Issue cycle of a Read of MEM queue `source` whose value an issue of `queue` at a cycle samples."""
+    return cycle + timing.D_SKEW - hops(geometry, source, stream, queue) - timing.MEM_D_FUNC
 
 
 def random_words(rng: np.random.Generator, geometry: Geometry, count: int) -> np.ndarray:

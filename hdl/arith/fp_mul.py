@@ -55,7 +55,7 @@ class FpMul(wiring.Component):
 
         # Stage 3. 24 significant bits, guard, round and sticky.
         high = named(m, "high", product_2[47])
-        sticky = named(m, "sticky", (product_2[:20] != 0) | (high & product_2[20]))
+        sticky = named(m, "sticky", (product_2[:21] != 0) | (high & product_2[21]))
         top = named(m, "top", Cat(sticky, Mux(high, product_2[22:], product_2[21:47])))
         exponent = named(m, "exponent", exponent_2 + high)
         subnormal = named(m, "subnormal", exponent < 1)

@@ -8,9 +8,27 @@ from amaranth.lib.wiring import In, Out
 from hdl.clock_gate import gate_whole, gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SUM_BITS, ActivationWave, PartialSums, sums_of
-from hdl.stream import DATA_BITS, Drive, StreamSide, sample, split_drive, stream_registers, with_check_bits
+from hdl.stream import (
+    DATA_BITS,
+    Drive,
+    StreamSide,
+    chosen_group,
+    sample,
+    split_drive,
+    stream_registers,
+    with_check_bits,
+)
 from isa.geometry import ACCUMULATORS, LANES, MXM_QUEUES, STREAMS, Geometry
-from isa.instructions import OPCODE_BITS, AccMode, Accumulate, Activate, DataType, InstallWeights, LoadWeights, issue_width
+from isa.instructions import (
+    OPCODE_BITS,
+    AccMode,
+    Accumulate,
+    Activate,
+    DataType,
+    InstallWeights,
+    LoadWeights,
+    issue_width,
+)
 
 QUEUES = tuple((kind, plane) for plane in range(PLANES_PER_HEMISPHERE) for kind in MXM_QUEUES)
 """(kind, plane within the hemisphere) of each issue bus, in the order of the buses."""
@@ -82,7 +100,7 @@ class MxmEdge(wiring.Component):
     def _weights(self, m, p, word):
         """Sample a row of weights and say which column group loads it. Returns the operand error."""
         loading, field = is_a(word, LoadWeights), fields(LoadWeights, word)
-        words, driven = sample(m, self.e_in, self.w_in, field["stream"], loading, name=f"p{p}_sampled", size=LANES)
+        words, driven = chosen_group(self.e_in, self.w_in, field["stream"], size=LANES)
         load = Signal(self.geometry.superlanes, name=f"p{p}_load")
         m.d.sync += load.eq(Cat(loading & (field["group"] == j) for j in range(self.geometry.superlanes)))
         m.d.comb += self.load[p].eq(load)

@@ -1,5 +1,8 @@
 """MXM: the two planes of one hemisphere, assembled from S edge tiles and S x S supercell pairs."""
 
+import itertools
+from collections.abc import Sequence
+
 from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
@@ -33,39 +36,41 @@ class Mxm(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        s = self.geometry.superlanes
-        edges = [stamp(self.edge, geometry=self.geometry) for _ in range(s)]
-        pairs = [[stamp(self.pair) for _ in range(s)] for _ in range(s)]
+        edges = [stamp(self.edge, geometry=self.geometry) for _ in range(self.geometry.superlanes)]
         for k, edge in enumerate(edges):
             m.submodules[f"edge_{k}"] = edge
-            self._connect_edge(m, k, edge, edges[k - 1].issue_out if k else self.issue_in)
-            for j, pair in enumerate(pairs[k]):
-                m.submodules[f"pair_{k}_{j}"] = pair
-                self._connect_pair(m, pair, edge, j, pairs[k][j - 1] if j else None, pairs[k - 1][j] if k else None)
-        for j, edge in enumerate(edges):
-            self._connect_result(m, edge, pairs[s - 1][j])
+            for name in ("e_in", "w_in", "e_out", "w_out"):
+                connect(m, getattr(edge, name), wiring.flipped(getattr(self, name)[k]))
+            issue = edges[k - 1].issue_out if k else self.issue_in
+            m.d.comb += [port.eq(word) for port, word in zip(edge.issue_in, issue, strict=True)]
+        add_supercells(m, edges, pair=self.pair)
         m.d.comb += self.error.eq(Cat(edge.error for edge in edges))
         return m
 
-    def _connect_edge(self, m, k, edge, issue):
-        for name in ("e_in", "w_in", "e_out", "w_out"):
-            connect(m, getattr(edge, name), wiring.flipped(getattr(self, name)[k]))
-        m.d.comb += [port.eq(word) for port, word in zip(edge.issue_in, issue, strict=True)]
 
-    @staticmethod
-    def _connect_pair(m, pair, edge, j, western, southern):
-        """western, southern: neighbours, None at the edge and at the south end, where the partial sums are zero."""
-        for p in range(PLANES_PER_HEMISPHERE):
-            connect(m, western.east[p] if western else edge.activation[p], pair.west[p])
-            m.d.comb += pair.weights[p].load.eq(edge.load[p][j])
-            m.d.comb += [port.eq(word) for port, word in zip(pair.weights[p].words, edge.row[p], strict=True)]
-            if southern:
-                connect(m, southern.north[p], pair.south[p])
-            else:
-                m.d.comb += [total.eq(0) for total in sums_of(pair.south[p])]
+def add_supercells(m: Module, edges: Sequence, *, pair: type = SupercellPair, name: str = "pair"):
+    """Add the S x S supercell pairs of one hemisphere to ``m`` and connect them to its S edge tiles, south to north.
 
-    @staticmethod
-    def _connect_result(m, edge, northern):
+    name: prefix of the submodules. pair: tile kind of the pairs.
+    """
+    s = len(edges)
+    pairs = [[stamp(pair) for _ in range(s)] for _ in range(s)]
+    for k, j in itertools.product(range(s), repeat=2):
+        m.submodules[f"{name}_{k}_{j}"] = pairs[k][j]
+        _connect_pair(m, pairs[k][j], edges[k], j, pairs[k][j - 1] if j else None, pairs[k - 1][j] if k else None)
+    for edge, northern in zip(edges, pairs[s - 1], strict=True):
         for p in range(PLANES_PER_HEMISPHERE):
             connect(m, northern.north[p], edge.result[p])
             m.d.comb += edge.result_valid[p].eq(northern.east[p].valid)
+
+
+def _connect_pair(m, pair, edge, j, western, southern):
+    """western, southern: neighbours, None at the edge tile and at the south end, where the partial sums are zero."""
+    for p in range(PLANES_PER_HEMISPHERE):
+        connect(m, western.east[p] if western else edge.activation[p], pair.west[p])
+        m.d.comb += pair.weights[p].load.eq(edge.load[p][j])
+        m.d.comb += [port.eq(word) for port, word in zip(pair.weights[p].words, edge.row[p], strict=True)]
+        if southern:
+            connect(m, southern.north[p], pair.south[p])
+        else:
+            m.d.comb += [total.eq(0) for total in sums_of(pair.south[p])]

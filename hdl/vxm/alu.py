@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth import DomainRenamer, Module, Mux, Signal, Value, unsigned
+from amaranth import Cat, DomainRenamer, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,7 +30,7 @@ class Destination(data.Struct):
 
     drive: 1
     stream: unsigned(_FIELDS["out_stream"].width)
-    format: unsigned(_FIELDS["out_format"].width)
+    form: unsigned(_FIELDS["out_format"].width)
 
 
 @dataclass(frozen=True)
@@ -75,70 +75,95 @@ assert frozenset().union(*(unit.ops for unit in UNITS)) == frozenset(Op)
 class VxmAlu(wiring.Component):
     """One ALU in 16 lanes; starts one operation a cycle.
 
-    An operation that starts in cycle t (start, with op, a, b, c, destination) shows in `result` from t + 1 + e on, e being its execute
-    stages (`isa.timing.alu_stages`), and the register holds until the next result. `emit` in that first cycle is the destination of the
-    result, all 0 in other cycles. Operations of different e may not end in one cycle: `collision` is then 1 in the cycle in which the
-    later of them starts, which wins. An operation that the ALU does not have never shows.
-
-    Every unit has operand registers of its own and stands behind a clock gate that is open only while it works.
+    An operation that starts in cycle t shows in ``result`` from t + 1 + e on, e being its execute stages
+    (:func:`isa.timing.alu_stages`); the register holds until the next result. ``emit`` is the destination of the result in
+    its first cycle and all 0 in other cycles. Every unit has operand registers of its own and stands behind a clock gate
+    that is open only while it works.
 
     large: the ALU has the large units (exp2, rsqrt).
-    pending: an operation is on its way to the result register, or `emit` is not 0.
+
+    start, op, a, b, c, destination: the operation that starts in this cycle and its operands, lane 0 first.
+    pending: a result is on its way, or ``emit`` is not 0.
+    fault: the operation that starts would end in the same cycle as one that started earlier (it then wins), or the ALU does
+    not have it (it then does nothing).
     """
 
     def __init__(self, *, large: bool):
         self.large = large
-        lanes = Out(WORD_BITS).array(LANES)
         super().__init__({
             "start": In(1), "op": In(OP_BITS), "destination": In(Destination),
             **{name: In(WORD_BITS).array(LANES) for name in "abc"},
-            "result": lanes, "emit": Out(Destination), "pending": Out(1), "collision": Out(1),
+            "result": Out(WORD_BITS).array(LANES), "emit": Out(Destination), "pending": Out(1), "fault": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         units = [unit for unit in UNITS if self.large or not unit.ops & LARGE_OPS]
-        chosen = [_chosen(m, self.start, self.op, unit) for unit in units]
-        slots, running = self._pipeline(m, units, chosen)
-        outputs = [self._unit(m, unit, start, active) for unit, start, active in zip(units, chosen, running, strict=True)]
-        with m.Switch(slots[0].unit):
-            for i in range(len(units)):
-                with m.Case(1 << i):
-                    m.d.sync += [register.eq(y) for register, y in zip(self._result_registers(m), outputs[i], strict=True)]
+        starts = Signal(len(units))
+        with m.If(self.start), m.Switch(self.op):
+            for i, unit in enumerate(units):
+                with m.Case(*sorted(unit.ops)):
+                    m.d.comb += starts.eq(1 << i)
+        slots = self._pipeline(m, units, starts)
+        outputs = []
+        for i, unit in enumerate(units):
+            moving = [slot.unit[i] for slot in slots[1:unit.stages]]   # in slot 0 the result is ready
+            outputs.append(self._unit(m, unit, starts[i], Cat(starts[i], *moving).any()))
+        self._results(m, slots[0], outputs)
+        m.d.comb += self.pending.eq(Cat(self.emit.drive, *(slot.unit for slot in slots)).any())
         return m
 
-    def _pipeline(self, m, units, chosen):
-        """The operations in flight. Slot i holds the one whose result loads at the end of the i-th cycle from now.
-
-        Returns the slots and, for each unit, whether it has to move its operands on.
-        """
+    def _pipeline(self, m, units, starts):
+        """The operations in flight; slot i holds the one whose result loads at the end of the i-th cycle from now."""
         depth = max(unit.stages for unit in units)
         shape = data.StructLayout({"unit": len(units), "destination": Destination})
         slots = [Signal(shape, name=f"slot{i}") for i in range(depth)]
-        collisions = []
+        faults = [self.start & ~starts.any()]
         for i, slot in enumerate(slots):
-            following = slots[i + 1] if i + 1 < depth else None
-            enters = [start & (unit.stages == i + 1) for unit, start in zip(units, chosen, strict=True)]
             entering = Signal(len(units), name=f"entering{i}")
-            m.d.comb += [entering[j].eq(enter) for j, enter in enumerate(enters)]
-            m.d.sync += slot.eq(following if following is not None else 0)
+            m.d.comb += entering.eq(starts & sum(1 << j for j, unit in enumerate(units) if unit.stages == i + 1))
             with m.If(entering.any()):
                 m.d.sync += [slot.unit.eq(entering), slot.destination.eq(self.destination)]
-            if following is not None:
-                collisions.append(entering.any() & following.unit.any())
-        m.d.sync += self.emit.eq(Mux(slots[0].unit.any() & slots[0].destination.drive, slots[0].destination, 0))
-        m.d.comb += [
-            self.pending.eq(self.emit.drive),
-            self.collision.eq(0),
-        ]
-        with m.If(0):
-            pass
-        for slot in slots:
-            with m.If(slot.unit.any()):
-                m.d.comb += self.pending.eq(1)
-        for collision in collisions:
-            with m.If(collision):
-                m.d.comb += self.collision.eq(1)
-        running = [start | _any(slot.unit[i] for slot in slots[1: unit.stages])
-                   for i, (unit, start) in enumerate(zip(units, chosen, strict=True))]
-        return slots, running
+            if i + 1 < depth:
+                faults.append(entering.any() & slots[i + 1].unit.any())
+                with m.Else():
+                    m.d.sync += slot.eq(slots[i + 1])
+            else:
+                with m.Else():
+                    m.d.sync += slot.unit.eq(0)
+        m.d.comb += self.fault.eq(Cat(faults).any())
+        return slots
+
+    def _unit(self, m, unit, start, moving):
+        """Operand registers and the 16 copies of a unit. Returns their outputs."""
+        with gated(m, moving, name=unit.name) as domain, m.If(start):
+            operands = {name: [_latched(m, domain, f"{unit.name}_{name}_{lane:x}", word)
+                               for lane, word in enumerate(getattr(self, name))] for name in unit.operands}
+            controls = {name: _latched(m, domain, f"{unit.name}_{name}", value)
+                        for name, value in unit.controls(self.op).items()}
+        outputs = []
+        for lane in range(LANES):
+            part = stamp(unit.component)
+            m.submodules[f"{unit.name}_{lane:x}"] = DomainRenamer(domain)(part)
+            m.d.comb += [getattr(part, name).eq(words[lane]) for name, words in operands.items()]
+            m.d.comb += [getattr(part, name).eq(value) for name, value in controls.items()]
+            outputs.append(part.y)
+        return outputs
+
+    def _results(self, m, slot, outputs):
+        """Result registers, loaded from the unit named in slot 0."""
+        registers = [Signal(WORD_BITS, name=f"result_{lane:x}", reset_less=True) for lane in range(LANES)]
+        m.d.comb += [port.eq(register) for port, register in zip(self.result, registers, strict=True)]
+        for i, words in enumerate(outputs):
+            with m.If(slot.unit[i]):
+                m.d.sync += [register.eq(word) for register, word in zip(registers, words, strict=True)]
+        emit = Signal(Destination)
+        m.d.comb += self.emit.eq(emit)
+        m.d.sync += emit.eq(Mux(slot.unit.any() & slot.destination.drive, slot.destination, 0))
+
+
+def _latched(m, domain, name, value):
+    """A register of ``value`` without reset, in the context of the caller."""
+    register = Signal(Value.cast(value).shape(), name=name, reset_less=True)
+    m.d[domain] += register.eq(value)
+    return register

@@ -22,9 +22,14 @@ module lpu_sram #(
 );
     reg [WIDTH-1:0] mem [0:DEPTH-1];
 
+    reg [ADDR-1:0] address;  // without it Verilator repeats the expression behind w_addr for every 32 bits of a word
+
     always @(posedge clk) begin
         if (r_en) r_data <= mem[r_addr];
-        if (w_en) mem[w_addr] = w_data;  // blocking, after the read: the read sees the old word
+        if (w_en) begin  // blocking, after the read: the read sees the old word
+            address = w_addr;
+            mem[address] = w_data;
+        end
     end
 
 `ifdef LPU_SIM

@@ -19,6 +19,7 @@ module lpu_srf #(
 );
     reg [31:0] taken, mask;
     reg [4:0]  first;
+    reg [7:0]  lane;  // in 32-bit words; the select below is then known to be aligned
     integer d, i;
 
     always @* begin
@@ -34,8 +35,9 @@ module lpu_srf #(
             if (mask != 0) begin
                 first = {|(mask & 32'hffff0000), |(mask & 32'hff00ff00), |(mask & 32'hf0f0f0f0), |(mask & 32'hcccccccc),
                          |(mask & 32'haaaaaaaa)} & ~(SIZE - 1);
+                lane = 8'd5 * first;
                 for (i = 0; i < SIZE; i = i + 1)
-                    if (mask[first + i]) data[160 * (first + i) +: 160] <= words[160*(SIZE*d + i) +: 160];
+                    if (mask[first + i]) data[{lane + 8'(5 * i), 5'd0} +: 160] <= words[160*(SIZE*d + i) +: 160];
             end
         end
     end

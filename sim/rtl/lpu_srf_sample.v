@@ -10,16 +10,18 @@ module lpu_srf_sample (
     output reg               driven,
     output reg  [136:0]      word
 );
+    wire [7:0] lane = 8'd5 * stream[4:0];  // in 32-bit words; the select below is then known to be aligned
+
     always @* begin
         driven = 0;
         word = 0;
         if (enable) begin
             if (stream[5]) begin
                 driven = w_driven[stream[4:0]];
-                word = w_data[160*stream[4:0] +: 137];
+                word = w_data[{lane, 5'd0} +: 137];
             end else begin
                 driven = e_driven[stream[4:0]];
-                word = e_data[160*stream[4:0] +: 137];
+                word = e_data[{lane, 5'd0} +: 137];
             end
         end
     end

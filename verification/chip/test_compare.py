@@ -12,7 +12,7 @@ from verification.placed import placed_program, random_words
 from verification.random.programs import generate, seed_from_environment
 
 
-@pytest.fixture(params=["nano", "small", "medium"])
+@pytest.fixture(params=["nano", "small", "medium"], scope="module")
 def run(request):
     """(plan, golden result, its trace) of a random program."""
     seed = seed_from_environment()
@@ -28,8 +28,8 @@ def copied(trace):
 
 def places(trace):
     """(cycle, boundary, superlane, stream) of each word, the plain way."""
-    return [(int(h["cycle"]), int(h["boundary"]), int(h["superlane"]), s) for h in trace.headers
-            for s in range(64) if int(h["driven"]) >> s & 1]
+    return [(cycle, boundary, superlane, stream) for cycle, boundary, superlane, driven in trace.headers.tolist()
+            for stream, bit in enumerate(bin(driven)[:1:-1]) if bit == "1"]
 
 
 def test_equal_runs_are_equal(run):
@@ -51,13 +51,14 @@ def test_a_wrong_byte_is_named_with_its_instruction(run, at, byte):
     cycle, boundary, superlane, stream = places(trace)[at]
     first = found.first
     assert (found.mismatches, found.missing, found.extra) == (1, 0, 0) and found.words == len(trace.words)
-    assert (first.cycle, first.boundary, first.superlane, first.stream, first.lane) == (cycle, boundary, superlane, stream, byte)
+    assert (first.cycle, first.boundary, first.superlane, first.stream) == (cycle, boundary, superlane, stream)
+    assert first.lane == byte
     assert first.expected == trace.words[at].tobytes() and first.actual == actual.words[at].tobytes()
     p = first.producer
     assert p.cycle < cycle and first.operation == plan.program.operation_of(p.queue.name, p.entry)
     text = str(found)
-    for part in (f"cycle {cycle}, boundary {boundary}, stream {streams.name(stream)}, superlane {superlane}, lane {byte}",
-                 f"driven by {p.queue.name}, issue cycle {p.cycle}", f"model operation: {first.operation}"):
+    where = f"cycle {cycle}, boundary {boundary}, stream {streams.name(stream)}, superlane {superlane}, lane {byte}"
+    for part in (where, f"driven by {p.queue.name}, issue cycle {p.cycle}", f"model operation: {first.operation}"):
         assert part in text
 
 
@@ -120,6 +121,16 @@ def test_a_word_that_only_the_rtl_drives_is_extra(run, at):
     assert first.expected is None and first.producer is None and "no instruction drives this word" in str(found)
 
 
+def test_a_wrong_byte_before_a_missing_word_is_the_first(run):
+    plan, _, trace = run
+    actual = without(trace, 500)
+    actual.words[200, 9] ^= 1
+    found = compare_trace(plan, trace, actual)
+    first = found.first
+    assert (found.mismatches, found.missing) == (2, 1) and first.lane == 9
+    assert (first.cycle, first.boundary, first.superlane, first.stream) == places(trace)[200]
+
+
 def without(trace, at):
     """The trace without one word."""
     counts = np.bitwise_count(trace.headers["driven"]).astype(int)
@@ -156,8 +167,8 @@ def test_a_trace_that_does_not_fit_together_is_refused(run):
 def test_a_wrong_word_in_memory_is_named(run):
     plan, result, _ = run
     g = plan.geometry
-    for hemisphere, mem_slice, word, superlane, lane in ((0, 0, 0, 0, 0), (1, g.mem_slices - 1, g.words - 1, g.superlanes - 1, 15),
-                                                         (1, 3, g.words // 2, 0, 7)):
+    last = 1, g.mem_slices - 1, g.words - 1, g.superlanes - 1, 15
+    for hemisphere, mem_slice, word, superlane, lane in ((0, 0, 0, 0, 0), last, (1, 3, g.words // 2, 0, 7)):
         actual = result.memory[0].copy()
         actual[hemisphere * g.mem_slices + mem_slice, word, superlane, lane] ^= 1
         found = compare_memory(g, result.memory[0], actual)

@@ -9,6 +9,7 @@ from golden.vxm import FUNCTIONS, extend
 from isa import geometry, streams, timing
 from isa.instructions import (
     EMITTING,
+    UNARY,
     AccMode,
     Accumulate,
     Activate,
@@ -30,7 +31,7 @@ from isa.instructions import (
     Write,
 )
 from isa.streams import STREAMS
-from verification.placed import placed_program, random_words
+from verification.placed import hops, placed_program, random_words, read_cycle
 from verification.random.programs import generate, seed_from_environment
 
 E, W = streams.eastward, streams.westward
@@ -55,23 +56,16 @@ class Bench:
     def __init__(self, g, rng):
         self.g, self.rng = g, rng
         self.placed, self.image = [], {}
-        self.free = {0: list(range(g.mem_slices)), 1: list(range(g.mem_slices))}
+        self.free = list(g.queues[:2 * g.mem_slices])
 
     def feed(self, queue, cycle, stream, data):
         """Drive a vector so that an issue of a queue at a cycle samples it; from a MEM slice of its own."""
-        group, east = self.g.queue_named(queue).group, stream < STREAMS
-        for hemisphere in (0, 1):
-            for s in self.free[hemisphere]:
-                driven = streams.drive_boundary(self.g.mem_group(hemisphere, s), stream)
-                hops = streams.hops(stream, driven, streams.sample_boundary(group, stream))
-                at = cycle + timing.D_SKEW - hops - timing.MEM_D_FUNC
-                if hops >= 0 and queue != f"MEM_{'WE'[hemisphere]}{s}":
-                    self.free[hemisphere].remove(s)
-                    word = int(self.rng.integers(self.g.words))
-                    self.image[hemisphere, s, word] = data
-                    self.placed.append((f"MEM_{'WE'[hemisphere]}{s}", at, Read(address=word, stream=stream)))
-                    return
-        raise AssertionError(f"no MEM slice is left for {queue} {streams.name(stream)} east={east}")
+        source = next(q for q in self.free if q.name != queue and hops(self.g, q.name, stream, queue) >= 0)
+        self.free.remove(source)
+        word = int(self.rng.integers(self.g.words))
+        self.image[source.hemisphere, source.unit, word] = data
+        at = read_cycle(self.g, source.name, stream, queue, cycle)
+        self.placed.append((source.name, at, Read(address=word, stream=stream)))
 
     def run(self, *placed):
         program = placed_program(self.g, [*self.placed, *placed], image=self.image)
@@ -91,22 +85,23 @@ class Bench:
 # ---- MEM ----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("source", "stream", "target"), [
-    ("MEM_W19", E(0), "MEM_E19"), ("MEM_E19", W(31), "MEM_W19"), ("MEM_W0", E(31), "MEM_E0"), ("MEM_E0", W(0), "MEM_W3")])
+    ("MEM_W19", E(0), "MEM_E19"), ("MEM_E19", W(31), "MEM_W19"), ("MEM_W0", E(31), "MEM_E0"),
+    ("MEM_E0", W(0), "MEM_W3")])
 def test_a_read_word_is_stored_by_a_write_on_its_way(g, rng, source, stream, target):
     data = random_words(rng, g, 1)
     bench = Bench(g, rng)
     q = g.queue_named(source)
     bench.image[q.hemisphere, q.unit, g.words - 1] = data
-    hops = streams.hops(stream, streams.drive_boundary(q.group, stream),
-                        streams.sample_boundary(g.queue_named(target).group, stream))
-    at = 5 + timing.MEM_D_FUNC + hops - timing.D_SKEW
-    _, result = bench.run((source, 5, Read(address=g.words - 1, stream=stream)), (target, at, Write(address=3, stream=stream)))
+    at = 5 + timing.MEM_D_FUNC + hops(g, source, stream, target) - timing.D_SKEW
+    _, result = bench.run((source, 5, Read(address=g.words - 1, stream=stream)),
+                          (target, at, Write(address=3, stream=stream)))
     t = g.queue_named(target)
     stored = result.memory[0, t.hemisphere * g.mem_slices + t.unit, 3]
     assert (stored.ravel() == data[0]).all()
 
 
-@pytest.mark.parametrize(("source", "stream"), [("MEM_W4", E(7)), ("MEM_E4", W(7)), ("MEM_E19", E(0)), ("MEM_W19", W(0))])
+@pytest.mark.parametrize(("source", "stream"), [
+    ("MEM_W4", E(7)), ("MEM_E4", W(7)), ("MEM_E19", E(0)), ("MEM_W19", W(0))])
 def test_a_value_is_visible_at_every_boundary_until_it_falls_off_the_edge(g, rng, source, stream):
     q, bench = g.queue_named(source), Bench(g, rng)
     data = random_words(rng, g, 1)
@@ -153,6 +148,24 @@ def test_two_writes_of_one_word_leave_the_later_one(g, rng):
     assert (result.memory[0, g.mem_slices + 4, 1].ravel() == second).all()
 
 
+def test_a_write_waits_for_the_reads_of_the_word_it_replaces(g, rng):
+    """Also when other work of the same depth was planned before the read."""
+    bench = Bench(g, rng)
+    first, second, other = random_words(rng, g, 3)
+    bench.feed("MEM_E4", 50, E(2), first)
+    bench.feed("MEM_E4", 70, E(3), second)
+    bench.feed("SXM_W.shift0", 20, W(6), other)
+    shift = Shift(stream=W(6), out_stream=E(6), amount=0, up=1)
+    late = 20 + timing.sxm_network_d_func(g) + hops(g, "SXM_W.shift0", E(6), "MEM_E8") - timing.D_SKEW
+    plan, result = bench.run(("SXM_W.shift0", 20, shift), ("MEM_E8", late, Write(address=0, stream=E(6))),
+                             ("MEM_E4", 50, Write(address=1, stream=E(2))),
+                             ("MEM_E4", 60, Read(address=1, stream=W(0))),
+                             ("MEM_E4", 70, Write(address=1, stream=E(3))))
+    assert (bench.driven(plan, result, "MEM_E4", 60)[W(0)][0] == first).all()
+    assert (result.memory[0, g.mem_slices + 4, 1].ravel() == second).all()
+    assert (result.memory[0, g.mem_slices + 8, 0].ravel() == other).all()
+
+
 def maps(g, index):
     """A map vector with an index for each superlane."""
     vector = np.full((g.superlanes, 16), 0xA5, np.uint8)
@@ -172,7 +185,8 @@ def test_gather_reads_and_scatter_writes_what_the_map_names_in_each_superlane(g,
         bench.feed("MEM_E8", 41, E(2), data)
         bench.image[1, 8, 0] = words
         fields = {"start": wrap, "base": base, "limit": limit, "map_stream": E(1)}
-        plan, result = bench.run(("MEM_E8", 40, Gather(**fields, stream=W(9))), ("MEM_E8", 41, Scatter(**fields, stream=E(2))))
+        plan, result = bench.run(("MEM_E8", 40, Gather(**fields, stream=W(9))),
+                                 ("MEM_E8", 41, Scatter(**fields, stream=E(2))))
         gathered = bench.driven(plan, result, "MEM_E8", 40)[W(9)][0].reshape(g.superlanes, 16)
         expected = words.reshape(g.words, g.superlanes, 16).copy()
         for k, i in enumerate(index):
@@ -195,7 +209,6 @@ def test_every_operation_reaches_its_streams_after_its_latency(op, rng):
         bench.feed("VXM5", 40, E(8 + i), a[i])
     fields = {"op": op, "a": Source.STREAM, "a_stream": E(8), "drive": 1, "out_stream": W(4)}
     before = ("VXM6", 20, Alu(op=Op.MOV, a=Source.IMMEDIATE, immediate=0x3F800001))
-    from isa.instructions import UNARY
     if op not in UNARY:
         fields |= {"b": Source.STREAM, "b_stream": W(2), "b_format": Format.I16}
         for i in range(2):
@@ -233,6 +246,18 @@ def test_formats_extend_operands_and_cut_results(form, rng):
         assert (full[E(4) + i][0] == 255 * sign).all()
 
 
+def test_one_value_may_be_read_in_two_formats(rng):
+    g = geometry.named("small")
+    bench = Bench(g, rng)
+    x = random_words(rng, g, 1)[0]
+    bench.feed("VXM0", 40, E(4), x)
+    signed, unsigned = (Alu(op=Op.MOV, a=Source.STREAM, a_stream=E(4), a_format=form, drive=1, out_stream=out)
+                        for form, out in ((Format.I8, E(8)), (Format.U8, E(12))))
+    plan, result = bench.run(("VXM0", 40, signed), ("VXM1", 40, unsigned))
+    assert (bench.driven(plan, result, "VXM0", 40)[E(9)][0] == 255 * (x >> 7)).all()
+    assert not bench.driven(plan, result, "VXM1", 40)[E(13)][0].any()
+
+
 def test_a_register_holds_its_result_from_its_latency_on_until_the_next(g, rng):
     bench = Bench(g, rng)
     def immediate(v):
@@ -260,16 +285,14 @@ class Plane:
         self.side = "E" if plane >= 2 else "W"
         self.stream = E if plane >= 2 else W
         self.placed, self.image = [], {}
-        self.words = {s: 0 for s in range(g.mem_slices)}
+        self.words = [0] * g.mem_slices
 
     def _feed(self, queue, cycle, stream, s, data):
-        group = self.g.queue_named(queue).group
-        source = self.g.queue_named(f"MEM_{self.side}{s}")
-        hops = streams.hops(stream, streams.drive_boundary(source.group, stream), streams.sample_boundary(group, stream))
-        word = self.words[s]
+        source, word = self.g.queue_named(f"MEM_{self.side}{s}"), self.words[s]
         self.words[s] += 1
         self.image[source.hemisphere, s, word] = data
-        self.placed.append((source.name, cycle + timing.D_SKEW - hops - timing.MEM_D_FUNC, Read(address=word, stream=stream)))
+        at = read_cycle(self.g, source.name, stream, queue, cycle)
+        self.placed.append((source.name, at, Read(address=word, stream=stream)))
 
     def load(self, cycle, weights, groups=None, start=0):
         queue = f"MXM{self.plane}.weights"
@@ -374,8 +397,8 @@ def test_accumulators_follow_their_modes(g, rng):
     weights, x = int8(rng, n, n), int8(rng, 8, n)
     p.load(60, weights)
     p.activate(61, x, install=1)
-    modes = [AccMode.START, AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT, AccMode.EMIT_CLEAR, AccMode.EMIT_ADD, AccMode.START,
-             AccMode.EMIT_CLEAR]
+    modes = [AccMode.START, AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT, AccMode.EMIT_CLEAR, AccMode.EMIT_ADD,
+             AccMode.START, AccMode.EMIT_CLEAR]
     for i, mode in enumerate(modes):
         p.accumulate(61, 1, mode, entry=63, offset=i)
     plan, result = p.run()
@@ -423,7 +446,7 @@ def test_distribute_stays_within_its_superlane(g, rng):
     bench.feed("SXM_W.distribute", 40, W(1), index)
     plan, result = bench.run(("SXM_W.distribute", 40, Distribute(stream=W(0), map_stream=W(1), out_stream=E(0))))
     values, cycle = bench.driven(plan, result, "SXM_W.distribute", 40)[E(0)]
-    assert values.tolist() == [int(x[16 * (l // 16) + i]) if i < 16 else 0 for l, i in enumerate(index)]
+    assert values.tolist() == [int(x[16 * (lane // 16) + i]) if i < 16 else 0 for lane, i in enumerate(index)]
     assert cycle == 40 + timing.SXM_LOCAL_D_FUNC
 
 
@@ -497,14 +520,16 @@ def test_memory_lasts_from_run_to_run(g, rng):
 
 
 @pytest.mark.parametrize(("placed", "message"), [
-    ([("MEM_E4", 9, Write(address=0, stream=E(3)))], r"MEM_E4 cycle 9: Write.* samples E3 at boundary 9 in cycle 10, where nothing"),
-    ([("VXM5", 9, Alu(op=Op.MOV, a=Source.NORTH))], "VXM5 cycle 9: .* reads the register of ALU 9, which has no result yet"),
-    ([("MXM0.compute", 9, Activate(stream=W(0), n=1))], "MXM0.compute cycle 9: .* uses weights that were never installed"),
-    ([("MXM0.result", 9, Accumulate(mode=AccMode.EMIT, n=1))], "MXM0.result cycle 9: .* no activation was sampled"),
+    (("MEM_E4", 9, Write(address=0, stream=E(3))), r"MEM_E4 cycle 9: Write.* samples E3 at boundary 9 in cycle 10"),
+    (("MEM_E4", 9, Write(address=0, stream=E(31))), r"samples E31 at boundary 9 in cycle 10"),
+    (("VXM5", 9, Alu(op=Op.MOV, a=Source.NORTH)), "VXM5 cycle 9: .* reads the register of ALU 9, which has no result"),
+    (("MXM0.compute", 9, Activate(stream=W(0), n=1)), "MXM0.compute cycle 9: .* weights that were never installed"),
+    (("MXM0.result", 9, Accumulate(mode=AccMode.EMIT, n=1)), "MXM0.result cycle 9: .* no activation was sampled"),
 ])
 def test_a_read_of_nothing_is_refused(placed, message):
     with pytest.raises(GoldenError, match=message):
-        chip.plan(placed_program(geometry.named("small"), placed))
+        downstream = ("MEM_E5", 8, Read(address=0, stream=E(31)))     # boundary 10 in cycle 11
+        chip.plan(placed_program(geometry.named("small"), [placed, downstream]))
 
 
 def test_a_memory_of_another_shape_is_refused():

@@ -1,4 +1,4 @@
-"""Random legal programs: good coverage, and on the RTL every stream byte, every SRAM word and the cycle count are golden's.
+"""Random legal programs: good coverage; on the RTL, stream bytes, SRAM words and cycle count are golden's.
 
 `make test` runs a few programs of each geometry, the nightly target many. The seed of the first is LPU_SEED.
 """

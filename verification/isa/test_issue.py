@@ -53,7 +53,8 @@ def test_repeat_issues_again_and_takes_no_slot(n, d):
 
 def test_repeat_moves_addresses_by_their_strides_modulo_the_slice():
     w = G.words
-    moving = ReadWrite(read_address=w - 1, read_stream=0, read_stride=2, write_address=1, write_stream=1, write_stride=-3)
+    moving = ReadWrite(read_address=w - 1, read_stream=0, read_stride=2, write_address=1, write_stream=1,
+                       write_stride=-3)
     addresses = [(i.read_address, i.write_address) for _, i in issued([moving, Repeat(n=2, d=4), Halt()])]
     assert addresses == [(w - 1, 1), (1, w - 2), (3, w - 5)]
 
@@ -62,7 +63,8 @@ def test_a_burst_issues_in_consecutive_cycles_and_moves_on():
     assert issued([LoadWeights(stream=16, group=1, n=3), Halt()], WEIGHTS) == [
         (c, LoadWeights(stream=16, group=1 + c, n=1)) for c in range(3)]
     text = [Activate(stream=0, n=2, install=1), InstallWeights(), Halt()]
-    assert issued(text, COMPUTE) == [(0, Activate(stream=0, n=1, install=1)), (1, Activate(stream=0, n=1)), (2, InstallWeights())]
+    assert issued(text, COMPUTE) == [(0, Activate(stream=0, n=1, install=1)), (1, Activate(stream=0, n=1)),
+                                     (2, InstallWeights())]
     acc = Accumulate(entry=62, n=2, mode=AccMode.ADD)
     assert [i.entry for _, i in issued([acc, Halt()], RESULT)] == [62, 63]
 
@@ -94,14 +96,16 @@ def test_barriers_follow_each_other_whoever_notifies():
 @pytest.mark.parametrize(("texts", "message"), [
     ({"MEM_W0": [READ]}, "MEM_W0 runs empty at cycle 1: its text has no Halt"),
     ({"MEM_W0": [Halt(), READ]}, "MEM_W0 entry 1: text after Halt never issues"),
-    ({"MEM_W0": [Repeat(n=1, d=1), Halt()]}, "MEM_W0 entry 0: Repeat at cycle 0 follows no instruction that can repeat"),
+    ({"MEM_W0": [Repeat(n=1, d=1), Halt()]}, "MEM_W0 entry 0: Repeat at cycle 0 follows no instruction that can"),
     ({"MEM_W0": [Nop(n=2), Repeat(n=1, d=1), Halt()]}, "MEM_W0 entry 1: Repeat at cycle 2"),
     ({"MEM_W0": [READ, Repeat(n=1, d=1), Repeat(n=1, d=1), Halt()]}, "MEM_W0 entry 2: Repeat at cycle 2"),
-    ({COMPUTE: [Activate(stream=0, n=4), Repeat(n=1, d=3), Halt()]}, "Repeat distance 3 is shorter than the 4 cycles of Activate"),
+    ({COMPUTE: [Activate(stream=0, n=4), Repeat(n=1, d=3), Halt()]},
+     "Repeat distance 3 is shorter than the 4 cycles of Activate"),
     ({"MEM_W0": [Nop(n=3), Sync(), Halt()]}, "MEM_W0 parks at its Sync at cycle 3 and nothing releases it"),
     ({"MEM_W0": [Nop(n=3), Sync(), Halt()], "VXM2": [Nop(n=2), Notify(), Halt()]},
      "VXM2 notifies at cycle 2, before MEM_W0 reaches its Sync at cycle 3"),
-    ({"MEM_W0": [READ] * QUEUE_DEPTH + [Halt()]}, f"MEM_W0 holds {QUEUE_DEPTH + 1} instructions, more than its depth of {QUEUE_DEPTH}"),
+    ({"MEM_W0": [READ] * QUEUE_DEPTH + [Halt()]},
+     f"MEM_W0 holds {QUEUE_DEPTH + 1} instructions, more than its depth of {QUEUE_DEPTH}"),
     ({"MEM_X0": [Halt()]}, "has no queue 'MEM_X0'"),
 ])
 def test_a_text_that_cannot_run_is_refused(texts, message):
@@ -144,7 +148,8 @@ def _still(instruction):
 
 
 def test_equal_distances_become_one_repeat():
-    text, origin = assemble([(4 + 3 * i, Read(address=10 + 2 * i, stream=0)) for i in range(50)], G.queue_named("MEM_W0"))
+    placed = [(4 + 3 * i, Read(address=10 + 2 * i, stream=0)) for i in range(50)]
+    text, origin = assemble(placed, G.queue_named("MEM_W0"))
     assert text == [Nop(n=4), Read(address=10, stream=0, stride=2), Repeat(n=49, d=3), Halt()]
     assert origin == [-1, 0, 0, -1]
 

@@ -18,10 +18,13 @@ NANO = geometry.named("nano")
 def sample() -> Program:
     """A small program with every part of the container in use."""
     return Program(
-        NANO, texts={"MEM_W3": [Read(address=511, stream=63, stride=-1), Halt()], "MEM_E0": [Write(address=0, stream=0), Halt()]},
+        NANO,
+        texts={"MEM_W3": [Read(address=511, stream=63, stride=-1), Halt()],
+               "MEM_E0": [Write(address=0, stream=0), Halt()]},
         origins={"MEM_W3": [1, 0xFFFFFFFF]}, operations=["first", "second: ü"],
         segments=[Segment(0, 3, 510, bytes(range(32))), Segment(1, 0, 0, bytes(16))], zeroed=[(1, 19, 5, 7)],
-        symbols={"x": Symbol("x", "index16", 9, ((Address(0, 3, 510), Address(1, 0, 0)),))}, cycles=77, notes={"a": [1, None]})
+        symbols={"x": Symbol("x", "index16", 9, ((Address(0, 3, 510), Address(1, 0, 0)),))},
+        cycles=77, notes={"a": [1, None]})
 
 
 def repacked(header: dict, bulk: bytes) -> bytes:

@@ -1,9 +1,9 @@
 """A column of tiles (one for each superlane) under test, driven and checked in the time of superlane 0.
 
-Everything is staggered by one cycle a superlane, so a bench thinks in whole vectors: a vector of time t is on the port of
-superlane k in cycle t + k. :class:`Column` drives streams and instructions into a component with the stream ports of a
-hemisphere (``e_in``, ``w_in``, ``e_out``, ``w_out``, arrays over superlanes, ``issue_in``, ``error``) and compares every
-driven word of every cycle.
+Everything is staggered by one cycle a superlane, so a bench thinks in whole vectors: a vector of time t is on the port
+of superlane k in cycle t + k. :class:`Column` drives streams and instructions into a component with the stream ports of
+a hemisphere (``e_in``, ``w_in``, ``e_out``, ``w_out``, arrays over superlanes, ``issue_in``, ``error``) and compares
+every driven word of every cycle.
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ from collections import defaultdict
 import numpy as np
 from cocotb.triggers import FallingEdge
 
-from hdl.stream import CHECK_BITS, DATA_BITS
+from hdl.stream import CHECK_BITS, DATA_BITS, LANE_BITS, WORD_BITS
 from isa.geometry import LANES, STREAMS
 from isa.instructions import encode
 
@@ -29,6 +29,7 @@ class Scenario:
         self.streams = {}                        # (time, stream) -> vector at the tile's inputs
         self.issues = defaultdict(dict)          # time -> {queue: instruction}
         self.drives = {}                         # (time, stream) -> vector driven, by visible time
+        self.undefined = set()                   # (time, stream) driven with bytes that nothing defines
         self.errors = set()                      # times of the error pulse
         self.length = 0
 
@@ -98,6 +99,8 @@ class Column:
         for (time, stream), vector in scenario.streams.items():
             incoming[time][stream] = scenario.passing(time, stream, vector)
         visible = scenario.visible()
+        for time, stream in scenario.undefined:
+            visible[time][stream] = None
         for cycle in range(scenario.length + self.superlanes + drain):
             self._check(cycle, visible, scenario.errors)
             for queue, handle in enumerate(self.queues):
@@ -109,12 +112,15 @@ class Column:
 
     def _drive(self, k, words):
         masks = [0, 0]
+        data = [0, 0]
         for stream, word in words.items():
             side, index = divmod(stream, STREAMS)
             masks[side] |= 1 << index
-            self._set(self.inputs[k][side][1][index], word[k])
+            data[side] |= word[k] << index * LANE_BITS
         for side in range(2):
             self._set(self.inputs[k][side][0], masks[side])
+            if masks[side]:
+                self._set(self.inputs[k][side][1], data[side])
 
     def _check(self, cycle, visible, errors):
         pulses = sum(1 << k for k in range(self.superlanes) if cycle - k in errors)
@@ -126,13 +132,15 @@ class Column:
     def _check_superlane(self, cycle, k, words):
         wanted = sum(1 << stream for stream in words)
         for side in range(2):
-            driven = int(self.outputs[k][side][0].value)
-            expected = wanted >> STREAMS * side & _MASK
-            assert driven == expected, f"cycle {cycle} superlane {k} side {side}: driven {driven:08x}, not {expected:08x}"
+            driven, expected = int(self.outputs[k][side][0].value), wanted >> STREAMS * side & _MASK
+            assert driven == expected, f"{cycle=} superlane {k} {side=}: driven {driven:08x}, not {expected:08x}"
+        data = [int(handle.value) if wanted >> STREAMS * side & _MASK else 0
+                for side, (_, handle) in enumerate(self.outputs[k])]
         for stream, word in words.items():
             side, index = divmod(stream, STREAMS)
-            value = int(self.outputs[k][side][1][index].value)
-            assert value == word[k], f"cycle {cycle} superlane {k} stream {stream}: {value:035x}, not {word[k]:035x}"
+            value = data[side] >> index * LANE_BITS & (1 << WORD_BITS) - 1
+            assert word is None or value == word[k], (
+                f"{cycle=} superlane {k} {stream=}: {value:035x}, not {word[k]:035x}")
         self.words += len(words)
 
     def _set(self, handle, value):
@@ -141,7 +149,7 @@ class Column:
 
 
 def _side(dut, name):
-    return getattr(dut, f"{name}__driven"), [getattr(dut, f"{name}__data__{i}") for i in range(STREAMS)]
+    return getattr(dut, f"{name}__driven"), getattr(dut, f"{name}__data")
 
 
 def _words(vector):

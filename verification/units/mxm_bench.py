@@ -55,7 +55,7 @@ class Plane:
                 self.scenario.expect(time + timing.ACC_D_FUNC, stream + b, np.zeros(SIDE))
 
     def solve(self, entries):
-        """Fill in what the ACCs must drive. entries: accumulators before the scenario, uint32 [entry, column]; updated."""
+        """Fill in what the ACCs must drive. entries: accumulators before it, uint32 [entry, column]; updated."""
         for time, (mode, entry, stream) in sorted(self.results.items()):
             result = self._result(time - timing.acc_after_activate(GEOMETRY))
             total = result + entries[entry] if mode not in (AccMode.START, AccMode.EMIT) else result
@@ -173,7 +173,7 @@ async def two_planes_listen_to_the_same_streams(dut):
         for group in range(S):
             plane.load(group, 48, group)
         plane.install(S + plane.plane)
-        for time in range(S + 1, S + 12):
+        for time in range(S + 2, S + 12):
             plane.activate(time, 7, DataType.INT8 if plane.plane else DataType.UINT8)
     take_all(scenario, planes)
     await check(column, scenario, planes)
@@ -181,7 +181,7 @@ async def two_planes_listen_to_the_same_streams(dut):
 
 @cocotb.test()
 async def random_instructions_with_gaps(dut):
-    """Loads, installs, activations and all ACC modes at random legal times, with passing traffic and dropped results."""
+    """Loads, installs, activations and ACC modes at random legal times, with passing traffic and dropped results."""
     column = await begin(dut)
     entries = np.zeros((PLANES, ACCUMULATORS, SIDE), np.uint32)
     scenario, planes = new()
@@ -251,7 +251,7 @@ async def sums_wrap_modulo_2_32(dut):
             scenario.feed(group + timing.D_SKEW, i, weights)
         plane.load(group, 0, group)
     plane.install(S)
-    count = 2**31 // (255 * 128 * SIDE) + 3
+    count = 2**31 // (255 * 128 * SIDE) + 8
     for time in range(S, S + count):
         if time > S:
             scenario.feed(time + timing.D_SKEW, 33, full)
@@ -280,7 +280,7 @@ async def weights_and_entries_survive_idle_time(dut):
         for time, mode in ((S, AccMode.START), (S + 100, AccMode.ADD), (S + 200, AccMode.EMIT_ADD)):
             plane.activate(time + 1, 2 + plane.plane, DataType.INT8)
             at = time + 1 + timing.acc_after_activate(GEOMETRY)
-            plane.accumulate(at, mode, 5, 32 + 4 * plane.plane)if mode in EMITTING else plane.accumulate(at, mode, 5)
+            plane.accumulate(at, mode, 5, 32 + 4 * plane.plane)
     await check(column, scenario, planes)
 
 

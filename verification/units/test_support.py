@@ -1,12 +1,15 @@
 """The simulation's own Verilog and C++: SRAM with load and dump, stream monitor, clock gate."""
 
 import pytest
-from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import gated
+from hdl.monitor import SrfMonitor
 from hdl.sram import Sram
+from hdl.stream import WORD_BITS
+from isa.geometry import STREAMS
 from sim.build import build, run_bench
 
 BENCH = "verification.units.support_bench"
@@ -31,10 +34,14 @@ class Memories(wiring.Component):
                 sram.w_data.eq(self.w_data), getattr(self, f"r_data{i}").eq(sram.r_data),
             ]
         for boundary, superlane in ((3, 0), (258, 19)):
-            words = {f"i_s{s}": Cat(self.w_data[:121] ^ s, self.cycle[:16] + superlane) for s in range(64)}
-            m.submodules += Instance("lpu_srf_monitor", i_clk=ClockSignal(), i_enable=self.enable, i_cycle=self.cycle,
-                                     i_boundary=Const(boundary, 16), i_superlane=Const(superlane, 16),
-                                     i_driven=self.driven, **words)
+            m.submodules += (monitor := SrfMonitor())
+            words = [Cat(self.w_data[:121] ^ s, self.cycle[:16] + superlane)[:WORD_BITS] for s in range(2 * STREAMS)]
+            m.d.comb += [
+                monitor.enable.eq(self.enable), monitor.cycle.eq(self.cycle), monitor.boundary.eq(boundary),
+                monitor.superlane.eq(superlane), Cat(monitor.east.driven, monitor.west.driven).eq(self.driven),
+                *(monitor.east.data[i].eq(word) for i, word in enumerate(words[:STREAMS])),
+                *(monitor.west.data[i].eq(word) for i, word in enumerate(words[STREAMS:])),
+            ]
         return m
 
 

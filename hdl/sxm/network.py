@@ -1,0 +1,155 @@
+"""SXM network: shift and permute whole vectors of one hemisphere."""
+
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.clock_gate import gate_whole
+from hdl.stream import DATA_BITS, STREAM_BITS
+from isa.geometry import Geometry
+from isa.instructions import Shift, layout
+
+SHIFTERS = 2
+AMOUNT_BITS = layout(Shift)["amount"].width
+INDEX_BITS = 16   # source lane in a Permute map
+
+
+class ShiftOperand(wiring.Signature):
+    """What one superlane sampled for a Shift: 16 bytes and fields of the instruction; meaningful while valid is 1."""
+
+    def __init__(self):
+        super().__init__({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
+                          "amount": Out(AMOUNT_BITS), "up": Out(1), "fill": Out(8)})
+
+    def __repr__(self):
+        return "ShiftOperand()"
+
+
+class PermuteOperand(wiring.Signature):
+    """What one superlane sampled for a Permute: 16 bytes and the low and high bytes of their 16 map entries."""
+
+    def __init__(self):
+        super().__init__({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
+                          "low": Out(DATA_BITS), "high": Out(DATA_BITS)})
+
+    def __repr__(self):
+        return "PermuteOperand()"
+
+
+class NetworkResult(wiring.Signature):
+    """What one superlane drives onto a stream: 16 bytes and the stream id; meaningful while valid is 1."""
+
+    def __init__(self):
+        super().__init__({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS)})
+
+    def __repr__(self):
+        return "NetworkResult()"
+
+
+class SxmNetwork(wiring.Component):
+    """Two shifters and one permuter over the S superlanes of one hemisphere, each with a vector every cycle.
+
+    Operands arrive staggered: those of superlane k are at port k one cycle after those of superlane k-1. Delay
+    registers align the vector, the whole-vector function takes one cycle, further registers stagger the result again:
+    operands at port k in cycle t + k give the result at port k in t + S + k. Amount, direction and fill byte of a
+    Shift are taken from superlane S-1, the stream from superlane 0. amount: 0 .. 16*S; more is undefined.
+
+    All registers stand behind a clock gate that is open only while a vector moves through the network.
+    """
+
+    def __init__(self, *, geometry: Geometry):
+        self.geometry = geometry
+        s = geometry.superlanes
+        super().__init__({
+            "shift": In(ShiftOperand()).array(SHIFTERS, s), "shifted": Out(NetworkResult()).array(SHIFTERS, s),
+            "permute": In(PermuteOperand()).array(s), "permuted": Out(NetworkResult()).array(s),
+        })
+
+    def elaborate(self, platform):
+        m, core = Module(), Module()
+        valid = self._permuter(core)
+        for n in range(SHIFTERS):
+            valid += self._shifter(core, n)
+        busy = Signal()
+        m.d.comb += busy.eq(Cat(valid).any())
+        gate_whole(m, core, busy)
+        return m
+
+    def _shifter(self, m, n):
+        ports, name = list(self.shift[n]), f"shift{n}"
+        last = ports[-1]
+        (vector,), streams, valid = _align(m, [[port.data] for port in ports], ports, name)
+        result = _shift(vector, last.amount, last.up, last.fill, lanes=self.geometry.lanes)
+        return valid + _stagger(m, result, streams, last.valid, self.shifted[n], name)
+
+    def _permuter(self, m):
+        ports, name = list(self.permute), "permute"
+        operands = [[port.data, port.low, port.high] for port in ports]
+        (vector, low, high), streams, valid = _align(m, operands, ports, name)
+        indices = [Cat(low.word_select(i, 8), high.word_select(i, 8)) for i in range(self.geometry.lanes)]
+        result = Cat(select_lane(vector, index) for index in indices)
+        return valid + _stagger(m, result, streams, ports[-1].valid, self.permuted, name)
+
+
+def select_lane(vector: Value, index: Value) -> Value:
+    """Byte ``index`` of a vector, 0 if there is none."""
+    lanes = len(vector) // 8
+    inside = index < lanes
+    return Mux(inside, vector.word_select(index[:(lanes - 1).bit_length()], 8), 0)
+
+
+def _shift(vector, amount, up, fill, *, lanes):
+    """Funnel shifter: the vector beside as many fill bytes, of which a window of ``lanes`` bytes is taken."""
+    fills = fill.replicate(lanes)
+    window = Mux(up, Cat(fills, vector), Cat(vector, fills))
+    start = Mux(up, lanes - amount, amount)
+    for bit in reversed(range(lanes.bit_length())):
+        width = 8 * (lanes + (1 << bit) - 1)
+        window = Mux(start[bit], window[8 << bit:], window)[:width]
+    return window
+
+
+def _align(m, operands, ports, name):
+    """Delay the operands of superlane k by S-1-k cycles, so that all belong to the vector of the last superlane.
+
+    operands: [superlane][operand] of 128 bits. Returns the aligned vectors, the stream of the aligned vector, and bits
+    that are 1 while a register must be clocked.
+    """
+    s = len(ports)
+    aligned, streams, busy = [], ports[0].stream, [port.valid for port in ports]
+    for k, port in enumerate(ports):
+        valid, words = port.valid, operands[k]
+        for stage in range(s - 1 - k):
+            here = f"{name}_align{k}_{stage}"
+            later = [Signal(DATA_BITS, name=f"{here}_{i}", reset_less=True) for i in range(len(words))]
+            with m.If(valid):
+                m.d.sync += [word.eq(earlier) for word, earlier in zip(later, words, strict=True)]
+                if k == 0:
+                    streams = _delayed(m, streams, f"{here}_stream")
+            valid = _delayed(m, valid, f"{here}_valid", reset=True)
+            words = later
+            busy.append(valid)
+        aligned.append(words)
+    return [Cat(words) for words in zip(*aligned, strict=True)], streams, busy
+
+
+def _stagger(m, vector, stream, valid, results, name):
+    """Register the result and hand word k to superlane k, k cycles later. Returns bits as _align does."""
+    busy, words = [], [vector.word_select(k, DATA_BITS) for k in range(len(results))]
+    for k, result in enumerate(results):
+        here = f"{name}_stagger{k}"
+        later = [Signal(DATA_BITS, name=f"{here}_{i}", reset_less=True) for i in range(len(words))]
+        with m.If(valid):
+            m.d.sync += [word.eq(earlier) for word, earlier in zip(later, words, strict=True)]
+            stream = _delayed(m, stream, f"{here}_stream")
+        valid = _delayed(m, valid, f"{here}_valid", reset=True)
+        m.d.comb += [result.valid.eq(valid), result.stream.eq(stream), result.data.eq(later[0])]
+        words = later[1:]
+        busy.append(valid)
+    return busy
+
+
+def _delayed(m, value, name, *, reset=False):
+    register = Signal(len(value), name=name, reset_less=not reset)
+    m.d.sync += register.eq(value)
+    return register

@@ -1,0 +1,147 @@
+"""SXM tile: one superlane of one hemisphere's SXM; Distribute and Transpose are done here."""
+
+from amaranth import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.clock_gate import gate_whole, gated
+from hdl.decode import fields, instruction_register, is_a
+from hdl.stream import (
+    DATA_BITS,
+    STREAM_BITS,
+    Drive,
+    StreamSide,
+    chosen_group,
+    sample,
+    split_drive,
+    stream_registers,
+    with_check_bits,
+)
+from hdl.sxm.network import SHIFTERS, NetworkResult, PermuteOperand, ShiftOperand, select_lane
+from isa.geometry import LANES, STREAMS, SXM_QUEUES, Geometry, QueueKind
+from isa.instructions import OPCODE_BITS, Distribute, Permute, Shift, Transpose, issue_width
+
+QUEUES = tuple((kind, unit) for kind, count in SXM_QUEUES for unit in range(count) if issue_width(kind))
+"""(kind, number within its kind) of each issue bus, in their order; queues without instructions have none."""
+ISSUE_BITS = max(issue_width(kind) for kind, _ in QUEUES)
+
+
+class SxmTile(wiring.Component):
+    """Superlane k of one hemisphere's SXM and the stream registers of group g.
+
+    An instruction on issue_in in cycle t (t = T + k) is in the instruction register, which is issue_out, in t+1; in
+    that cycle its operands are sampled. Distribute and Transpose results are visible at e_out or w_out in t+3. Shift
+    and Permute operands are handed to the network in t+2; what it returns in t+2+S is visible in t+3+S.
+
+    e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
+    issue_in, issue_out: one bus for each of :data:`QUEUES`, each wide enough for all of them.
+    shift, permute: operands to port k of :class:`hdl.sxm.network.SxmNetwork`; shifted, permuted: its results.
+    error: 1 for one cycle, t+2, if an instruction sampled a stream that nobody drove.
+
+    All registers stand behind a clock gate that is open only while something moves through the tile.
+    """
+
+    def __init__(self, *, geometry: Geometry):
+        self.geometry = geometry
+        super().__init__({
+            "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
+            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "issue_out": Out(ISSUE_BITS).array(len(QUEUES)),
+            "shift": Out(ShiftOperand()).array(SHIFTERS), "shifted": In(NetworkResult()).array(SHIFTERS),
+            "permute": Out(PermuteOperand()), "permuted": In(NetworkResult()),
+            "error": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m, core = Module(), Module()
+        pending = self._core(core)
+        opcodes = [word[:OPCODE_BITS] for word in (*self.issue_in, *self.issue_out)]
+        driven = [side.driven for side in (self.e_in, self.w_in, self.e_out, self.w_out)]
+        results = [result.valid for result in (*self.shifted, self.permuted)]
+        busy = Signal()
+        m.d.comb += busy.eq(Cat(*opcodes, *driven, *results, *pending, self.error).any())
+        gate_whole(m, core, busy)
+        return m
+
+    def _core(self, m):
+        """Everything behind the clock gate. Returns bits that keep it open for work that no other port shows."""
+        build = {QueueKind.SXM_SHIFT: self._shift, QueueKind.SXM_PERMUTE: self._permute,
+                 QueueKind.SXM_DISTRIBUTE: self._distribute, QueueKind.SXM_TRANSPOSE: self._transpose}
+        units = []
+        for q, (kind, n) in enumerate(QUEUES):
+            name = f"{kind.value}{n}"
+            word = instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=name)
+            units.append(build[kind](m, n, word, name))
+        failed = Signal()
+        m.d.sync += failed.eq(Cat(unit.error for unit in units).any())
+        m.d.comb += self.error.eq(failed)
+        for incoming, outgoing, name in ((self.e_in, self.e_out, "east"), (self.w_in, self.w_out, "west")):
+            drives = [Drive(getattr(unit, name), unit.words) for unit in units]
+            stream_registers(m, incoming, outgoing, drives, name=name)
+        return [unit.valid for unit in units]
+
+    def _shift(self, m, n, word, name):
+        active, field = is_a(word, Shift), fields(Shift, word)
+        port = self.shift[n]
+        ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
+        valid = _operands(m, active, port, name, stream=field["out_stream"], data=data[:DATA_BITS],
+                          amount=field["amount"], up=field["up"], fill=field["fill"])
+        result = self.shifted[n]
+        return _Unit(valid, active & ~driven, result.stream, result.valid, with_check_bits(result.data))
+
+    def _permute(self, m, n, word, name):
+        active, field = is_a(word, Permute), fields(Permute, word)
+        ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
+        maps = [sample(m, self.e_in, self.w_in, field["map_stream"] | half, active, name=f"{name}_map{half}")
+                for half in range(2)]
+        (((low,), low_driven), ((high,), high_driven)) = maps
+        valid = _operands(m, active, self.permute, name, stream=field["out_stream"], data=data[:DATA_BITS],
+                          low=low[:DATA_BITS], high=high[:DATA_BITS])
+        result = self.permuted
+        return _Unit(valid, active & ~(driven & low_driven & high_driven), result.stream, result.valid,
+                     with_check_bits(result.data))
+
+    def _distribute(self, m, n, word, name):
+        active, field = is_a(word, Distribute), fields(Distribute, word)
+        ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
+        ((index,), map_driven) = sample(m, self.e_in, self.w_in, field["map_stream"], active, name=f"{name}_map")
+        held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
+                                 "index": Out(DATA_BITS)}).create()
+        valid = _operands(m, active, held, name, stream=field["out_stream"], data=data[:DATA_BITS],
+                          index=index[:DATA_BITS])
+        result = Cat(select_lane(held.data, held.index.word_select(i, 8)) for i in range(LANES))
+        return _Unit(valid, active & ~(driven & map_driven), held.stream, valid, with_check_bits(result))
+
+    def _transpose(self, m, n, word, name):
+        active, field = is_a(word, Transpose), fields(Transpose, word)
+        words, driven = chosen_group(self.e_in, self.w_in, field["stream"], size=LANES)
+        valid = Signal(name=f"{name}_valid")
+        stream = Signal(STREAM_BITS + 1, name=f"{name}_stream", reset_less=True)
+        rows = [Signal(DATA_BITS, name=f"{name}_row{i:x}", reset_less=True) for i in range(LANES)]
+        m.d.sync += valid.eq(active)
+        with gated(m, active, name=name) as domain:
+            m.d[domain] += stream.eq(field["out_stream"])
+            m.d[domain] += [row.eq(words[i][:DATA_BITS]) for i, row in enumerate(rows)]
+        columns = [with_check_bits(Cat(row.word_select(j, 8) for row in rows)) for j in range(LANES)]
+        return _Unit(valid, active & ~driven, stream, valid, [columns[i % LANES] for i in range(STREAMS)], size=LANES)
+
+
+class _Unit:
+    """What a unit gives to its tile. valid: it holds operands; error: an operand was not driven; east, west, words:
+    drive request of the streams that start at ``stream``."""
+
+    def __init__(self, valid, error, stream, driving, words, *, size=1):
+        self.valid, self.error, self.words = valid, error, words
+        self.east, self.west = split_drive(stream, driving, size=size)
+
+
+def _operands(m, active, port, name, **values):
+    """Operand registers of a unit, shown on ``port``. Returns the valid bit."""
+    valid = Signal(name=f"{name}_valid")
+    m.d.sync += valid.eq(active)
+    m.d.comb += port.valid.eq(valid)
+    for key, value in values.items():
+        register = Signal(len(value), name=f"{name}_{key}", reset_less=True)
+        m.d.comb += getattr(port, key).eq(register)
+        with m.If(active):
+            m.d.sync += register.eq(value)
+    return valid

@@ -1,0 +1,175 @@
+"""VXM tile: the 16 ALUs of one superlane, their operands, and the stream registers beside them."""
+
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.clock_gate import gate_whole
+from hdl.decode import fields, instruction_register, is_a
+from hdl.stamp import stamp
+from hdl.stream import STREAM_BITS, Drive, StreamSide, stream_registers, with_check_bits
+from hdl.vxm.alu import WORD_BITS, VxmAlu
+from isa.geometry import ALU_COLUMNS, ALU_ROWS, ALUS, LANES, STREAMS, Geometry, QueueKind
+from isa.instructions import LARGE_UNIT_COLUMN, OPCODE_BITS, Alu, Format, Op, Source, issue_width
+
+ISSUE_BITS = issue_width(QueueKind.VXM)
+QUAD = Format.W32.size
+QUAD_BITS = QUAD.bit_length() - 1
+
+
+class VxmTile(wiring.Component):
+    """All 16 ALUs of superlane k and the stream registers of the VXM's group g.
+
+    An instruction on issue_in[i] in cycle t (t = T + k) is in ALU i's instruction register, which is issue_out[i], in t+1.
+    In that cycle its operands are sampled: from the streams, from the result registers of mesh neighbours, from the own
+    one, or from the instruction. The result register of ALU i shows the result from t + :func:`isa.timing.alu_latency` on
+    and holds it; if the instruction drives, its low bytes are visible at e_out or w_out one cycle after that.
+
+    ALU i stands in row i // 4 and column i % 4; north is one row up, east one column up.
+
+    geometry: any; all superlanes are alike.
+
+    e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
+    issue_in[i], issue_out[i]: issue bus of ALU i; opcode 0 when empty.
+    error: 1 for one cycle, t+2, if an operand stream was not driven, if two results of one ALU meet in one cycle, or for an
+    operation that the ALU does not have.
+
+    All registers stand behind one clock gate, which is open only while something moves through the tile.
+    """
+
+    def __init__(self, *, geometry: Geometry):
+        self.geometry = geometry
+        super().__init__({
+            "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
+            "issue_in": In(ISSUE_BITS).array(ALUS), "issue_out": Out(ISSUE_BITS).array(ALUS), "error": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m, core = Module(), Module()
+        pending = self._core(core)
+        opcodes = [word[:OPCODE_BITS] for word in (*self.issue_in, *self.issue_out)]
+        driven = [side.driven for side in (self.e_in, self.w_in, self.e_out, self.w_out)]
+        busy = Signal()
+        m.d.comb += busy.eq(Cat(*opcodes, *driven, pending, self.error).any())
+        gate_whole(m, core, busy)
+        return m
+
+    def _core(self, m):
+        """Everything behind the clock gate. Returns bits that keep it open for work that no port shows."""
+        alus = [stamp(VxmAlu, large=i % ALU_COLUMNS == LARGE_UNIT_COLUMN) for i in range(ALUS)]
+        faults = []
+        for i, alu in enumerate(alus):
+            m.submodules[f"alu{i:x}"] = alu
+            word = instruction_register(m, self.issue_in[i], self.issue_out[i], QueueKind.VXM, name=f"alu{i:x}")
+            faults += self._start(m, i, alus, word)
+        error = Signal()
+        m.d.sync += error.eq(Cat(faults).any())
+        m.d.comb += self.error.eq(error)
+        self._streams(m, alus)
+        return Cat(alu.pending for alu in alus)
+
+    def _start(self, m, i, alus, word):
+        """Start the instruction in ALU i's instruction register. Returns error bits."""
+        alu, field = alus[i], fields(Alu, word)
+        start = Signal(name=f"start{i:x}")
+        m.d.comb += [
+            start.eq(is_a(word, Alu)),
+            alu.start.eq(start), alu.op.eq(field["op"]),
+            alu.destination.drive.eq(field["drive"]),
+            alu.destination.stream.eq(field["out_stream"]),
+            alu.destination.form.eq(field["out_format"]),
+        ]
+        mesh = _mesh(i, alus)
+        undriven = []
+        with m.If(start):
+            for operand in "ab":
+                with m.Switch(field[operand]):
+                    with m.Case(Source.STREAM):
+                        words, missing = self._sample(m, field[f"{operand}_stream"], field[f"{operand}_format"],
+                                                     name=f"alu{i:x}_{operand}")
+                        _assign(m, getattr(alu, operand), words)
+                        undriven.append(missing)
+                    with m.Case(Source.IMMEDIATE):
+                        _assign(m, getattr(alu, operand), [field["immediate"]] * LANES)
+                    for source, words in mesh.items():
+                        with m.Case(source):
+                            _assign(m, getattr(alu, operand), words)
+            with m.If(field["op"] == Op.SELECT), m.Switch(field["c"]):
+                for source, words in mesh.items():
+                    with m.Case(source):
+                        _assign(m, alu.c, words)
+        return [alu.fault, *undriven]
+
+    def _sample(self, m, stream, form, *, name):
+        """Operand words of a stream group in a format, and 1 if one of its streams was not driven; in the caller's context."""
+        quad = [Signal(LANES * 8, name=f"{name}_quad{i}") for i in range(QUAD)]
+        driven = Signal(QUAD, name=f"{name}_driven")
+        with m.Switch(stream[QUAD_BITS:]):
+            for number in range(2 * STREAMS // QUAD):
+                side, first = self._side(number * QUAD)
+                with m.Case(number):
+                    m.d.comb += driven.eq(side.driven[first:first + QUAD])
+                    m.d.comb += [quad[i].eq(side.data[first + i]) for i in range(QUAD)]
+        words = [Signal(WORD_BITS, name=f"{name}_word{lane:x}") for lane in range(LANES)]
+        missing = Signal(name=f"{name}_missing")
+        with m.Switch(Cat(stream[:QUAD_BITS], form)):
+            for choice in Format:
+                for first in range(0, QUAD, choice.size):
+                    group = range(first, first + choice.size)
+                    with m.Case(first | choice << QUAD_BITS):
+                        m.d.comb += [words[lane].eq(_extended([quad[i].word_select(lane, 8) for i in group], choice))
+                                     for lane in range(LANES)]
+                        m.d.comb += missing.eq(~driven[first:first + choice.size].all())
+        return words, missing
+
+    def _side(self, stream):
+        """The SRF in which a stream id is sampled, and its number there."""
+        return (self.e_in if stream < STREAMS else self.w_in), stream % STREAMS
+
+    def _streams(self, m, alus):
+        """Stream registers; every ALU may drive a group of either direction with its result."""
+        requests = ([], [])
+        for i, alu in enumerate(alus):
+            words = _placed(m, alu, name=f"alu{i:x}_out")
+            group = Signal(QUAD, name=f"alu{i:x}_group")
+            with m.If(alu.emit.drive), m.Switch(alu.emit.form):
+                for form in Format:
+                    with m.Case(form):
+                        m.d.comb += group.eq((1 << form.size) - 1)
+            west = alu.emit.stream[STREAM_BITS]
+            for drives, here in zip(requests, (~west, west), strict=True):
+                select = Signal(STREAMS, name=f"alu{i:x}_select{len(requests[0])}")
+                m.d.comb += select.eq(Mux(here, group << alu.emit.stream[:STREAM_BITS], 0))
+                drives.append(Drive(select, [words[stream % QUAD] for stream in range(STREAMS)]))
+        stream_registers(m, self.e_in, self.e_out, requests[0], name="east")
+        stream_registers(m, self.w_in, self.w_out, requests[1], name="west")
+
+
+def _placed(m, alu, *, name):
+    """The bytes of a result where its stream group has them: entry p is the word for streams 4 * x + p."""
+    placed = [Signal(WORD_BITS * LANES // QUAD, name=f"{name}{p}") for p in range(QUAD)]
+    with m.If(alu.emit.drive), m.Switch(alu.emit.form):
+        for form in Format:
+            with m.Case(form):
+                m.d.comb += [word.eq(Cat(lane.word_select(p % form.size, 8) for lane in alu.result))
+                             for p, word in enumerate(placed)]
+    return [with_check_bits(word) for word in placed]
+
+
+def _mesh(i, alus):
+    """Result registers that ALU i can read, by source."""
+    row, column = divmod(i, ALU_COLUMNS)
+    places = {Source.NORTH: (row + 1, column), Source.SOUTH: (row - 1, column),
+              Source.EAST: (row, column + 1), Source.WEST: (row, column - 1), Source.OWN: (row, column)}
+    return {source: alus[ALU_COLUMNS * r + c].result for source, (r, c) in places.items()
+            if 0 <= r < ALU_ROWS and 0 <= c < ALU_COLUMNS}
+
+
+def _extended(parts: list[Value], form: Format) -> Value:
+    """The 32-bit operand of a lane: its bytes, low byte first, extended as the format says."""
+    word = Cat(parts)
+    return word if form is Format.U8 else Cat(word, word[-1].replicate(WORD_BITS - len(word)))
+
+
+def _assign(m, ports, words):
+    m.d.comb += [port.eq(word) for port, word in zip(ports, words, strict=True)]

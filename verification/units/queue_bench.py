@@ -1,0 +1,359 @@
+"""Bench of one IcuQueue: every issue in every cycle against isa.issue.expand."""
+
+import os
+from dataclasses import dataclass, field
+
+import cocotb
+from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
+from cocotb.utils import get_sim_time
+
+from isa import timing
+from isa.geometry import QUEUE_DEPTH, QueueKind, named
+from isa.instructions import Halt, InstructionError, Nop, Notify, Repeat, Sync, decode, encode, issue_width
+from isa.issue import expand
+from sim.bench import PERIOD_NS, cycles, rng, start
+from verification.units.texts import canonical, on_bus, random_segment, random_unit_instruction
+
+GEOMETRY = named(os.environ["GEOMETRY"])
+KIND = QueueKind[os.environ["KIND"]]
+QUEUE = next(q for q in GEOMETRY.queues if q.kind is KIND)
+BARRIER = timing.barrier(GEOMETRY)
+WIDTH = issue_width(KIND)
+OTHER = next(q for q in GEOMETRY.queues if q is not QUEUE)   # notifies in the golden texts
+
+
+@dataclass
+class Run:
+    """What the queue did: (cycle, bus word) of issues, and the cycles of everything else."""
+
+    issues: list = field(default_factory=list)
+    notifies: list = field(default_factory=list)
+    underruns: list = field(default_factory=list)
+    illegal: list = field(default_factory=list)
+    halted: int | None = None      # cycle of the Halt
+    parked: list = field(default_factory=list)   # cycles in which parked shows
+
+
+class Bench:
+    def __init__(self, dut):
+        self.dut, self.rng = dut, rng(KIND.name)
+
+    async def reset(self):
+        for name in ("start", "running", "clear", "release", "sim_load", "sim_dump", "id", "host__valid"):
+            getattr(self.dut, name).value = 0
+        await start(self.dut)
+
+    async def load(self, words):
+        """Write the text, given as instructions or raw 128-bit words."""
+        dut = self.dut
+        dut.clear.value = 1
+        await FallingEdge(dut.clk)
+        dut.clear.value = 0
+        for entry, word in enumerate(words):
+            await self.write(entry, word)
+
+    async def write(self, entry, word):
+        dut = self.dut
+        dut.host__valid.value, dut.host__write.value, dut.host__address.value = 1, 1, entry
+        dut.host__wdata.value = raw(word)
+        await FallingEdge(dut.clk)
+        dut.host__valid.value = 0
+
+    async def read(self, entry):
+        dut = self.dut
+        dut.host__valid.value, dut.host__write.value, dut.host__address.value = 1, 0, entry
+        await FallingEdge(dut.clk)
+        dut.host__valid.value = 0
+        return int(dut.host__rdata.value)
+
+    async def run(self, count, notified=()):
+        """Start and record ``count`` cycles; somebody notifies in the cycles of ``notified``."""
+        dut, run = self.dut, Run()
+        releases = {cycle + BARRIER - 1 for cycle in notified}
+        dut.start.value = 1
+        await FallingEdge(dut.clk)
+        dut.start.value, dut.running.value = 0, 1
+        await ReadOnly()
+        for cycle in range(count):
+            self._record(run, cycle)
+            if cycle == 0:
+                await FallingEdge(dut.clk)   # leave the read-only phase: the release of cycle 1 at the earliest
+            else:
+                dut.release.value = cycle in releases
+                await FallingEdge(dut.clk)
+        dut.running.value, dut.release.value = 0, 0
+        await FallingEdge(dut.clk)
+        return run
+
+    def _record(self, run, cycle):
+        dut = self.dut
+        if WIDTH:
+            word = int(dut.issue.value)
+            if word & 0xFF:
+                run.issues.append((cycle, canonical(word)))
+        for name, events in (("notify", run.notifies), ("underrun", run.underruns), ("illegal", run.illegal),
+                             ("parked", run.parked)):
+            if getattr(dut, name).value:
+                events.append(cycle)
+        if run.halted is None and dut.halted.value:
+            run.halted = cycle - 1
+
+    async def check(self, text, notified=(), extra=4):
+        """Run a legal text to its end and compare with its expansion."""
+        other = []
+        for cycle in sorted(notified):
+            gap = cycle - sum(i.duration for i in other)
+            other += [*([Nop(n=gap)] if gap else []), Notify()]
+        expansion = expand({QUEUE.name: text, OTHER.name: [*other, Halt()]}, GEOMETRY)
+        halt = expansion.halts[QUEUE.name]
+        run = await self.run(halt + 1 + extra, notified)
+        expected = [(i.cycle, on_bus(i.instruction, QUEUE)) for i in expansion.issues if i.queue == QUEUE]
+        for mine, theirs in zip(run.issues, expected):
+            assert mine == theirs, f"issued {mine[0]}: {mine[1]:x}, expected {theirs[0]}: {theirs[1]:x}"
+        assert len(run.issues) == len(expected), f"{len(run.issues)} issues, expected {len(expected)}"
+        assert run.halted == halt and not run.underruns and not run.illegal
+        return run
+
+
+def raw(word):
+    return word if isinstance(word, int) else int.from_bytes(encode(word), "little")
+
+
+def some(bench):
+    """A random instruction of the unit, or a NOP where the unit has none."""
+    return random_unit_instruction(bench.rng, QUEUE, GEOMETRY) if WIDTH else Nop(n=bench.rng.randint(1, 3))
+
+
+async def make(dut):
+    bench = Bench(dut)
+    await bench.reset()
+    return bench
+
+
+@cocotb.test()
+async def random_texts_issue_at_their_cycles(dut):
+    bench = await make(dut)
+    for length in (1, 2, 5, *(bench.rng.randint(3, 60) for _ in range(12))):
+        text, _ = random_segment(bench.rng, QUEUE, GEOMETRY, length)
+        await bench.load([*text, Halt()])
+        await bench.check([*text, Halt()])
+
+
+@cocotb.test()
+async def a_text_issues_again_after_every_start(dut):
+    bench = await make(dut)
+    text = [*random_segment(bench.rng, QUEUE, GEOMETRY, 20)[0], Halt()]
+    await bench.load(text)
+    first = await bench.check(text)
+    assert (await bench.check(text)).issues == first.issues
+
+
+@cocotb.test()
+async def a_run_that_was_stopped_leaves_nothing_behind(dut):
+    bench = await make(dut)
+    text = [some(bench), *([Repeat(n=3, d=20)] if WIDTH else []), Nop(n=40), some(bench), Sync(), Halt()]
+    await bench.load(text)
+    for stop in (1, 2, 3, 4, 15, 25, 35, 95, 130):
+        await bench.run(stop)
+        await cycles(dut, bench.rng.randint(0, 3))
+        assert not WIDTH or not int(dut.issue.value) & 0xFF
+        await bench.check(text, notified=[200])
+
+
+@cocotb.test()
+async def the_longest_nop_and_repeat_are_exact(dut):
+    bench = await make(dut)
+    texts = [[Nop(n=65535), some(bench), Halt()]]
+    if WIDTH:
+        single = some(bench)
+        while single.duration != 1:
+            single = some(bench)
+        texts += [[single, Repeat(n=n, d=d), some(bench), Halt()] for n, d in ((1, 65535), (65535, 1), (300, 211))]
+    for text in texts:
+        await bench.load(text)
+        dut.running.value, dut.start.value = 1, 1
+        await FallingEdge(dut.clk)
+        dut.start.value, begin = 0, get_sim_time("ns")
+        await RisingEdge(dut.halted)       # half a cycle into the one after the Halt
+        passed = (get_sim_time("ns") - begin + PERIOD_NS / 2) / PERIOD_NS
+        assert passed - 1 == expand({QUEUE.name: text}, GEOMETRY).halts[QUEUE.name], text
+        await FallingEdge(dut.clk)
+        dut.running.value = 0
+
+
+@cocotb.test(skip=not WIDTH)
+async def repeats_at_the_shortest_distance_leave_no_gap(dut):
+    bench = await make(dut)
+    for _ in range(10):
+        text = []
+        for _ in range(4):
+            instruction = some(bench)
+            text += [instruction, Repeat(n=bench.rng.randint(1, 5), d=instruction.duration)]
+        text.append(Halt())
+        await bench.load(text)
+        await bench.check(text)
+
+
+@cocotb.test()
+async def a_full_queue_issues_without_bubbles(dut):
+    bench = await make(dut)
+    text = [some(bench) for _ in range(QUEUE_DEPTH - 1)] + [Halt()]
+    await bench.load(text)
+    await bench.check(text)
+
+
+@cocotb.test()
+async def a_full_queue_without_halt_runs_empty(dut):
+    bench = await make(dut)
+    text = [Nop(n=1)] * QUEUE_DEPTH
+    await bench.load(text)
+    run = await bench.run(QUEUE_DEPTH + 5)
+    assert run.underruns == [QUEUE_DEPTH] and run.halted is None
+
+
+@cocotb.test()
+async def running_empty_is_reported_once_and_never_halts(dut):
+    bench = await make(dut)
+    run = await bench.run(10)                                  # never written
+    assert run.underruns == [0] and run.halted is None
+    text, duration = random_segment(bench.rng, QUEUE, GEOMETRY, 12)
+    await bench.load(text)
+    run = await bench.run(duration + 10)
+    assert run.underruns == [duration] and run.halted is None
+    await bench.load([*text, 0, Halt()])                       # opcode 0
+    run = await bench.run(duration + 10)
+    assert run.underruns == [duration] and run.halted is None
+    await bench.load([])
+    assert (await bench.run(4)).underruns == [0]
+    await bench.load([*text, Halt()])                          # and it can be used again
+    await bench.check([*text, Halt()])
+
+
+@cocotb.test()
+async def the_last_entry_written_ends_the_text(dut):
+    bench = await make(dut)
+    await bench.load([Nop(n=2), Nop(n=3), Halt(), Halt()])
+    await bench.write(1, Nop(n=5))
+    run = await bench.run(20)
+    assert run.underruns == [7] and run.halted is None
+
+
+@cocotb.test()
+async def preloading_makes_the_whole_memory_text(dut):
+    bench = await make(dut)
+    await bench.load([Nop(n=2), Halt()])
+    await bench.load([])
+    dut.sim_load.value = 1
+    await cycles(dut, 1)
+    dut.sim_load.value = 0
+    assert (await bench.run(6)).halted == 2
+
+
+@cocotb.test()
+async def instructions_it_does_not_know_are_reported_and_issue_nothing(dut):
+    bench = await make(dut)
+    known = {0, *(opcode for opcode in range(256) if _known(opcode))}
+    unknown = [bench.rng.getrandbits(120) << 8 | opcode for opcode in range(256) if opcode not in known]
+    bench.rng.shuffle(unknown)
+    text = []
+    for word in unknown:
+        text += [some(bench), word]
+    await bench.load([*text, Halt()])
+    durations = [1 if isinstance(word, int) else word.duration for word in text]
+    run = await bench.run(sum(durations) + 3)
+    expected = [sum(durations[:i]) for i, word in enumerate(text) if isinstance(word, int)]
+    assert run.illegal == expected and run.halted == sum(durations)
+    assert len(run.issues) == (sum(durations[::2]) if WIDTH else 0)
+
+
+def _known(opcode):
+    """Whether this queue has an instruction with the opcode."""
+    try:
+        decode(bytes([opcode]) + bytes(15))
+    except InstructionError as error:
+        if "opcode" in str(error) or "not in this hardware" in str(error):
+            return False
+    return opcode < 0x10 or (opcode in {0x10: range(0x10, 0x15), 0x40: [0x40], 0x80: [0x80], 0x81: [0x81, 0x82],
+                                        0x83: [0x83]}[FIRST_OPCODE] if WIDTH else False)
+
+
+FIRST_OPCODE = {QueueKind.MEM: 0x10, QueueKind.VXM: 0x40, QueueKind.MXM_WEIGHTS: 0x80, QueueKind.MXM_COMPUTE: 0x81,
+                QueueKind.MXM_RESULT: 0x83}.get(KIND, 0)
+
+
+@cocotb.test()
+async def malformed_counts_and_repeats_are_reported(dut):
+    bench = await make(dut)
+    nop0, repeat0 = 0x01, raw(Repeat(n=1, d=50)) & ~(0xFFFF << 8)
+    at_start = [Repeat(n=2, d=3), Nop(n=1), Repeat(n=2, d=3), nop0, repeat0, Notify(), Repeat(n=1, d=1), Halt()]
+    await bench.load(at_start)
+    run = await bench.run(12)
+    assert run.illegal == [0, 2, 3, 4, 6] and run.notifies == [5] and run.halted == 7 and not run.issues
+    if not WIDTH:
+        return
+    burst = some(bench)
+    while burst.duration < 3 and KIND.name.startswith("MXM"):
+        burst = some(bench)
+    n, fast = burst.duration, raw(Repeat(n=2, d=1)) if burst.duration > 1 else raw(Repeat(n=2, d=1)) & ~(0xFFFF << 24)
+    await bench.load([burst, fast, burst, Repeat(n=1, d=n), Repeat(n=1, d=n), repeat0, Halt()])
+    run = await bench.run(3 * n + 8)
+    assert run.illegal == [n, 3 * n + 1, 3 * n + 2] and run.halted == 3 * n + 3
+    assert [cycle for cycle, _ in run.issues] == [*range(n), *range(n + 1, 3 * n + 1)]
+
+
+@cocotb.test()
+async def a_burst_of_zero_cycles_is_reported(dut):
+    if KIND not in (QueueKind.MXM_WEIGHTS, QueueKind.MXM_COMPUTE, QueueKind.MXM_RESULT):
+        return
+    bench = await make(dut)
+    await bench.load([FIRST_OPCODE, Nop(n=2), Halt()])
+    run = await bench.run(8)
+    assert run.illegal == [0] and run.halted == 3 and not run.issues
+
+
+@cocotb.test()
+async def a_notify_releases_those_parked_at_or_before_it(dut):
+    bench = await make(dut)
+    for parked in (1, 5, 40):
+        text = [Nop(n=parked), Sync(), some(bench), Halt()]
+        await bench.load(text)
+        for notified in (parked, parked + 1, parked + BARRIER - 2, parked + BARRIER, parked + 100):
+            await bench.check(text, [notified])
+        for early in (1, 2, BARRIER - 1):
+            if early <= parked:
+                for late in range(parked, parked + 3):
+                    run = await bench.check(text, [parked - early, late])
+                    assert run.parked == list(range(parked + 1, late + BARRIER))
+
+
+@cocotb.test()
+async def two_barriers_in_a_row_need_two_notifies(dut):
+    bench = await make(dut)
+    text = [some(bench), Sync(), Sync(), some(bench), Notify(), Halt()]
+    await bench.load(text)
+    for gap in (BARRIER, BARRIER + 1, 3 * BARRIER):
+        await bench.check(text, [30, 30 + gap])
+    run = await bench.run(200, [30, 30 + BARRIER - 1])   # parks again one cycle after the second Notify
+    assert run.halted is None and run.parked[-1] == 199
+
+
+@cocotb.test()
+async def a_notify_shows_in_its_cycle(dut):
+    bench = await make(dut)
+    text = [Notify(), Nop(n=3), Notify(), Notify(), some(bench), Halt()]
+    await bench.load(text)
+    run = await bench.check(text)
+    assert run.notifies == [0, 4, 5]
+
+
+@cocotb.test()
+async def the_host_reads_back_what_it_wrote(dut):
+    bench = await make(dut)
+    entries = (0, 1, 7, QUEUE_DEPTH // 2, QUEUE_DEPTH - 2, QUEUE_DEPTH - 1)
+    text = {entry: bench.rng.getrandbits(128) for entry in entries}
+    for entry, word in text.items():
+        await bench.write(entry, word)
+    for entry, word in bench.rng.sample(sorted(text.items()), len(text)):
+        assert await bench.read(entry) == word
+        await cycles(dut, 1)
+        assert int(dut.host__rdata.value) == 0

@@ -1,0 +1,254 @@
+"""Bench of one hemisphere's SXM: every driven word of every cycle against golden.sxm."""
+
+import os
+
+import cocotb
+import numpy as np
+
+from golden import sxm as golden
+from hdl.sxm import QUEUES
+from isa import timing
+from isa.geometry import LANES, STREAMS, QueueKind, named
+from isa.instructions import Distribute, Permute, Shift, Transpose
+from sim.bench import cycles, rng, start
+from verification.units.column import Column, Scenario
+
+GEOMETRY = named(os.environ["LPU_GEOMETRY"])
+S = GEOMETRY.superlanes
+SIDE = GEOMETRY.lanes
+DRAIN = S + 6
+QUEUE = {key: q for q, key in enumerate(QUEUES)}
+RANDOM = rng("sxm")
+NUMPY = np.random.default_rng(RANDOM.getrandbits(64))
+
+
+class Sequence(Scenario):
+    """A scenario of SXM instructions: each method issues one, feeds operands that are not there yet and expects its
+    result. Times are dispatch times."""
+
+    def shift(self, time, unit, amount, up, *, fill=0, stream=None, out=None):
+        out = self._free(time, Shift, out)
+        instruction = Shift(stream=self._any(stream), out_stream=out, amount=amount, up=up, fill=fill)
+        operand = self._operand(time, instruction.stream)
+        result = golden.shift(operand[None, None], np.array([amount]), np.array([up]), np.array([fill]))[0, 0]
+        self._do(time, (QueueKind.SXM_SHIFT, unit), instruction, [result])
+
+    def permute(self, time, index, *, stream=None, map_stream=None, out=None):
+        """index: source lane for each lane, up to 65535."""
+        instruction = Permute(stream=self._any(stream), map_stream=self._pair(time, index, map_stream),
+                              out_stream=self._free(time, Permute, out))
+        operand = self._operand(time, instruction.stream)
+        low, high = (self._operand(time, instruction.map_stream + half) for half in range(2))
+        result = golden.permute(operand[None, None], low[None, None], high[None, None])[0, 0]
+        self._do(time, (QueueKind.SXM_PERMUTE, 0), instruction, [result])
+
+    def distribute(self, time, index, *, stream=None, map_stream=None, out=None):
+        map_stream = self._unused(time) if map_stream is None else map_stream
+        self.feed(time + timing.D_SKEW, map_stream, index)
+        instruction = Distribute(stream=self._any(stream), map_stream=map_stream,
+                                 out_stream=self._free(time, Distribute, out))
+        operand = self._operand(time, instruction.stream)
+        result = golden.distribute(operand[None, None], np.asarray(index, np.uint8)[None, None])[0, 0]
+        self._do(time, (QueueKind.SXM_DISTRIBUTE, 0), instruction, [result])
+
+    def transpose(self, time, unit, *, stream=None, out=None):
+        instruction = Transpose(stream=self._any(stream, LANES), out_stream=self._free(time, Transpose, out, LANES))
+        operands = [self._operand(time, instruction.stream + i) for i in range(LANES)]
+        results = golden.transpose(np.stack(operands)[None, :, None])[0, :, 0]
+        self._do(time, (QueueKind.SXM_TRANSPOSE, unit), instruction, list(results))
+
+    def _do(self, time, key, instruction, results):
+        self.issue(time, QUEUE[key], instruction)
+        for i, result in enumerate(results):
+            self.expect(time + timing.d_func(instruction, GEOMETRY), instruction.out_stream + i, result)
+
+    def _operand(self, time, stream):
+        at = time + timing.D_SKEW
+        known = self.streams.get((at, stream))
+        return known if known is not None else self.feed(at, stream, NUMPY.integers(0, 256, SIDE, np.uint8))
+
+    def _pair(self, time, index, map_stream):
+        """Feed a 16-bit map on a pair of streams that carries nothing yet."""
+        if map_stream is None:
+            map_stream = self._unused(time, 2)
+        for half in range(2):
+            self.feed(time + timing.D_SKEW, map_stream + half, np.asarray(index) >> 8 * half & 0xFF)
+        return map_stream
+
+    def _unused(self, time, size=1):
+        while True:
+            stream = self._any(None, size)
+            if not any((time + timing.D_SKEW, stream + i) in self.streams for i in range(size)):
+                return stream
+
+    def _free(self, time, cls, out, size=1):
+        """A stream on which nothing is driven yet when the result of an instruction of time ``time`` is visible."""
+        local = cls in (Distribute, Transpose)
+        visible = time + (timing.SXM_LOCAL_D_FUNC if local else timing.sxm_network_d_func(GEOMETRY))
+        while out is None or not self.free(visible, out, size) or not self._leaves_room(visible, out, size):
+            out = self._any(None, size)
+        return out
+
+    def _leaves_room(self, visible, out, size):
+        """Whether a transpose still finds a group after this result."""
+        groups = range(0, 2 * STREAMS, LANES)
+        return size == LANES or any(self.free(visible, first, LANES) for first in groups if not first <= out < first + LANES)
+
+    @staticmethod
+    def _any(stream, size=1):
+        return RANDOM.randrange(0, 2 * STREAMS, size) if stream is None else stream
+
+
+async def begin(dut):
+    await start(dut)
+    return Column(dut, S, len(QUEUES))
+
+
+def random_map():
+    """A permutation, duplicates, or sources beyond the vector: just beyond, and differing in the high byte only."""
+    choice = RANDOM.randrange(3)
+    if choice == 0:
+        return NUMPY.permutation(SIDE)
+    index = NUMPY.integers(0, SIDE, SIDE)
+    if choice == 1:
+        return index
+    return np.where(NUMPY.random(SIDE) < 0.5, index + NUMPY.choice([SIDE, 256, 0x8000, 0xFF00], SIDE), index) & 0xFFFF
+
+
+def random_local_map():
+    index = NUMPY.integers(0, LANES, SIDE)
+    return np.where(NUMPY.random(SIDE) < 0.2, NUMPY.integers(0, 256, SIDE), index)
+
+
+@cocotb.test()
+async def every_amount_in_both_directions(dut):
+    """Shift by 0 .. 16*S, both shifters at once in opposite directions, a new vector in every cycle."""
+    column = await begin(dut)
+    scenario = Sequence(S)
+    for time in range(SIDE + 1):
+        fill = RANDOM.randrange(256)
+        scenario.shift(time, 0, time, time & 1, fill=fill)
+        scenario.shift(time, 1, time, ~time & 1, fill=fill ^ 0xFF)
+    await column.run(scenario, DRAIN)
+
+
+@cocotb.test()
+async def maps_with_duplicates_and_missing_lanes(dut):
+    """Permute back to back: reversal, broadcasts of first and last lane, first missing lane, random maps."""
+    column = await begin(dut)
+    scenario = Sequence(S)
+    lanes = np.arange(SIDE)
+    special = [lanes[::-1], 0 * lanes, 0 * lanes + SIDE - 1, 0 * lanes + SIDE, lanes + 1, 0 * lanes + 0xFFFF, lanes + 256,
+               lanes ^ 1]
+    for time, index in enumerate([*special, *(random_map() for _ in range(40))]):
+        scenario.permute(time, index)
+    await column.run(scenario, DRAIN)
+
+
+@cocotb.test()
+async def distribute_stays_within_its_superlane(dut):
+    """Every source lane for every lane, 16 and more, and random maps, back to back."""
+    column = await begin(dut)
+    scenario = Sequence(S)
+    special = [(np.arange(SIDE) + turn) % LANES for turn in range(LANES)]
+    special += [np.full(SIDE, value) for value in (0, 15, 16, 17, 128, 255)]
+    for time, index in enumerate([*special, *(random_local_map() for _ in range(20))]):
+        scenario.distribute(time, index)
+    await column.run(scenario, DRAIN)
+
+
+@cocotb.test()
+async def two_transposes_work_at_once(dut):
+    """Both units every cycle, from and to different groups of either direction, and on the same operands."""
+    column = await begin(dut)
+    scenario = Sequence(S)
+    for time in range(30):
+        first, second = RANDOM.sample(range(0, 2 * STREAMS, LANES), 2)
+        scenario.transpose(time, 0, out=first)
+        scenario.transpose(time, 1, stream=16 if time % 3 == 0 else None, out=second)
+    await column.run(scenario, DRAIN)
+
+
+@cocotb.test()
+async def all_units_work_in_every_cycle(dut):
+    """Two shifters, the permuter, Distribute and a transpose start in every cycle."""
+    column = await begin(dut)
+    scenario = Sequence(S)
+    for time in range(40):
+        everything(scenario, time, 1.0)
+    await column.run(scenario, DRAIN)
+
+
+@cocotb.test()
+async def random_instructions_with_gaps(dut):
+    """Every unit at random times, idle stretches and passing traffic."""
+    column = await begin(dut)
+    scenario = Sequence(S)
+    for time in range(250):
+        everything(scenario, time, 0.0 if time % 60 > 45 else 0.3)
+    for time in range(scenario.length):
+        for stream in range(2 * STREAMS):
+            if RANDOM.random() < 0.02 and (time, stream) not in scenario.streams:
+                scenario.feed(time, stream, NUMPY.integers(0, 256, SIDE, np.uint8))
+    await column.run(scenario, DRAIN)
+    cocotb.log.info("compared %d words", column.words)
+
+
+def everything(scenario, time, density):
+    """Start each unit with a probability; maps first, because they choose streams that carry nothing yet."""
+
+    def chance():
+        return RANDOM.random() < density
+
+    if chance():
+        scenario.permute(time, random_map())
+    if chance():
+        scenario.distribute(time, random_local_map())
+    for unit in range(2):
+        if chance():
+            scenario.shift(time, unit, RANDOM.randrange(SIDE + 1), RANDOM.randrange(2), fill=RANDOM.randrange(256))
+    if chance():
+        scenario.transpose(time, RANDOM.randrange(2))
+
+
+@cocotb.test()
+async def undriven_operands_raise_error(dut):
+    """Each operand and map that nobody drives gives one pulse in each superlane, two cycles after the issue there."""
+    column = await begin(dut)
+    scenario = Scenario(S)
+    cases = [
+        ((QueueKind.SXM_SHIFT, 0), Shift(stream=33, out_stream=1, amount=1, up=1), []),
+        ((QueueKind.SXM_SHIFT, 1), Shift(stream=0, out_stream=1, amount=1, up=0), []),
+        ((QueueKind.SXM_PERMUTE, 0), Permute(stream=5, map_stream=6, out_stream=1), [6, 7]),
+        ((QueueKind.SXM_PERMUTE, 0), Permute(stream=5, map_stream=6, out_stream=1), [5, 7]),
+        ((QueueKind.SXM_PERMUTE, 0), Permute(stream=5, map_stream=6, out_stream=1), [5, 6]),
+        ((QueueKind.SXM_DISTRIBUTE, 0), Distribute(stream=63, map_stream=8, out_stream=1), [8]),
+        ((QueueKind.SXM_DISTRIBUTE, 0), Distribute(stream=63, map_stream=8, out_stream=1), [63]),
+        ((QueueKind.SXM_TRANSPOSE, 0), Transpose(stream=16, out_stream=0), list(range(16, 31))),
+        ((QueueKind.SXM_TRANSPOSE, 1), Transpose(stream=48, out_stream=0), list(range(49, 64))),
+    ]
+    for i, (key, instruction, driven) in enumerate(cases):
+        time = i * (2 * S + 8)
+        scenario.issue(time, QUEUE[key], instruction)
+        scenario.errors.add(time + 2)
+        for stream in driven:
+            scenario.feed(time + 1, stream, NUMPY.integers(0, 256, SIDE, np.uint8))
+        size = LANES if isinstance(instruction, Transpose) else 1
+        for out in range(instruction.out_stream, instruction.out_stream + size):
+            scenario.expect(time + timing.d_func(instruction, GEOMETRY), out, np.zeros(SIDE))
+            scenario.undefined.add((time + timing.d_func(instruction, GEOMETRY), out))
+    await column.run(scenario, DRAIN)
+
+
+@cocotb.test()
+async def reset_stops_everything(dut):
+    """After a reset in the middle of work nothing is driven, and the unit works as after the first one."""
+    column = await begin(dut)
+    dut.e_in__0__driven.value = 0xFFFFFFFF
+    dut.issue_in__0.value = Shift.OPCODE
+    await cycles(dut, S + 2)
+    column = await begin(dut)
+    scenario = Sequence(S)
+    scenario.shift(0, 0, 3, 1)
+    scenario.permute(1, random_map())
+    await column.run(scenario, DRAIN)
