@@ -10,7 +10,7 @@ from .mesh import MeshError, network
 
 
 def legalise(work: list[Work]) -> tuple[list[Work], list[Tensor]]:
-    """Work items that the scheduler can place, in program order, and the temporary tensors that they need in addition."""
+    """Work items that the scheduler can place, in program order, and the temporary tensors that they need besides."""
     cutter = _Cutter()
     result = []
     for item in work:
@@ -50,7 +50,8 @@ def part(work: Work, first: int, last: int) -> Work:
         source = replace(source, activations=tuple(load(x) for x in source.activations))
     elif isinstance(source, Permutation):
         source = replace(source, load=expression(source.load))
-    results = [(expression(e), tuple(Store(s.tensor, s.targets[first:last]) for s in stores)) for e, stores in work.results]
+    results = [(expression(e), tuple(replace(s, targets=s.targets[first:last]) for s in stores))
+               for e, stores in work.results]
     return Work(work.operation, last - first, results, source)
 
 
@@ -74,7 +75,8 @@ def _separate(work):
             joined = other[1] + joined
             groups.remove(other)
         groups.append((keys, joined))
-    return [Work(work.operation, work.n, results, work.source if "source" in keys else None) for keys, results in groups]
+    return [Work(work.operation, work.n, results, work.source if "source" in keys else None)
+            for keys, results in groups]
 
 
 class _Cutter:

@@ -1,9 +1,9 @@
 """Expressions on the VXM: from expression trees to operations in time and to ALUs of the 4 x 4 mesh.
 
-A :class:`Network` is the set of ALU operations of one work item. Every operation runs once an iteration, one iteration a
-cycle, so a result must be sampled in exactly the cycle in which it appears: a consumer's dispatch time is its producer's
-plus the producer's latency minus 1. Shallow subtrees therefore start late, and a result that is needed at two times
-passes through delay operations (MOV, or a multiplication by 1).
+A :class:`Network` is the set of ALU operations of one work item. Every operation runs once an iteration, one
+iteration a cycle, so a result must be sampled in exactly the cycle in which it appears: a consumer's dispatch time is
+its producer's plus the producer's latency minus 1. Shallow subtrees therefore start late, and a result that is needed
+at two times passes through delay operations (MOV, or a multiplication by 1).
 """
 
 import random
@@ -38,8 +38,9 @@ class LoadClash(MeshError):
 
 @dataclass(eq=False)
 class Operation:
-    """One ALU operation. operands: Operation, Load, Source or Immediate. time: dispatch, relative to the network's start.
+    """One ALU operation.
 
+    operands: Operation, Load, Source or Immediate. time: dispatch, relative to the network's start.
     drive: (hemisphere, stores) if the result is driven toward a hemisphere.
     """
 
@@ -159,7 +160,7 @@ def _one_immediate(operands):
     return operands
 
 
-# ---- time --------------------------------------------------------------------------------------------------------------
+# ---- time -----------------------------------------------------------------------------------------------------------
 
 def _order(roots):
     """All operations, producers before consumers."""
@@ -250,7 +251,7 @@ def _delays(cycles: int, long: bool = False) -> tuple[Op, ...] | None:
     return None
 
 
-# ---- loads that meet in a slice ----------------------------------------------------------------------------------------
+# ---- loads that meet in a slice -------------------------------------------------------------------------------------
 
 def _resolve(net, clash, shared) -> bool:
     """Mend the first clash between loads. True if times must be found again."""
@@ -295,7 +296,7 @@ def _delay_load(net, loads, one, two, clash):
     raise LoadClash(one[2], two[2])
 
 
-# ---- place -------------------------------------------------------------------------------------------------------------
+# ---- place ----------------------------------------------------------------------------------------------------------
 
 def _adjacent(cell):
     row, column = divmod(cell, ALU_COLUMNS)

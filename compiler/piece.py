@@ -1,8 +1,8 @@
 """Pieces: rigid patterns of instructions in time that a work item consists of.
 
-All times of a piece are relative to its start. A piece lists what it needs: MEM accesses, stream values (flows), issue slots
-and VXM operations. Its timing follows from the distances between slices alone: a value driven by an instruction dispatched
-at T is sampled by an instruction dispatched at T + d_func + hops - 1 (both act one cycle after dispatch).
+All times of a piece are relative to its start. A piece lists what it needs: MEM accesses, stream values (flows), issue
+slots and VXM operations. Its timing follows from the distances between slices alone: a value driven by an instruction
+dispatched at T is sampled by one dispatched at T + d_func + hops - 1 (an operand is sampled one cycle after dispatch).
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from isa import timing
 from isa.geometry import LANES, Geometry, QueueKind
 from isa.instructions import AccMode, Accumulate, Activate, DataType, Format, LoadWeights, Permute
 
-from .graph import Load, MatMul, Permutation, Source, WeightTile, Work
+from .graph import Load, MatMul, Permutation, Source, Store, WeightTile, Work
 from .mesh import MeshError, Network, network
 from .place import Placement
 from .reserve import Runs, runs_of
@@ -59,7 +59,8 @@ class Flow:
 
     def meets(self, other: "Flow") -> bool:
         """Whether the two would overlap on one stream."""
-        return self.east == other.east and any(not d.isdisjoint(other.at[b]) for b, d in self.at.items() if b in other.at)
+        shared = self.at.keys() & other.at.keys()
+        return self.east == other.east and any(not self.at[b].isdisjoint(other.at[b]) for b in shared)
 
     def finish(self):
         by_runs: dict[Runs, list[int]] = {}
@@ -166,7 +167,7 @@ class Pieces:
         self.bank_words = geometry.words // 2
         self.vxm = geometry.vxm_group
 
-    # ---- memory ---------------------------------------------------------------------------------------------------
+    # ---- memory ----------------------------------------------------------------------------------------------------
 
     def load(self, piece: Piece, load: Load, n: int, group: int, at: int) -> int:
         """Add a load whose iteration 0 a consumer in `group`, dispatched at `at`, samples. Returns its flow."""
@@ -254,7 +255,7 @@ class Pieces:
                     piece.accesses.append(self._access(piece, WRITE, index, rels, words, flow, plane, indirect))
         return flow
 
-    # ---- MXM ------------------------------------------------------------------------------------------------------
+    # ---- MXM -------------------------------------------------------------------------------------------------------
 
     def weights(self, tile: WeightTile, plane: int) -> Piece:
         """Loading of a tile into a plane's buffer; starts with the dispatch of LW."""
@@ -294,7 +295,7 @@ class Pieces:
         piece.slots.append(Slot(queue, timing.acc_after_activate(g), n, lambda s: Accumulate(entry=0, n=n, mode=mode)))
         return piece.finish(self.bank_words)
 
-    # ---- VXM ------------------------------------------------------------------------------------------------------
+    # ---- VXM -------------------------------------------------------------------------------------------------------
 
     def tail(self, work: Work, last: int = 0, plane: int = 0, install: bool = True) -> Piece:
         """Everything from the source unit (its last tile) through the VXM to the stores.
@@ -347,12 +348,21 @@ class Pieces:
         return piece.maps[key]
 
     def _drives(self, stores):
-        """Stores of a result by hemisphere."""
-        sides: dict[int, list] = {}
-        for store in stores:
-            side = self.placement.hemisphere(store.tensor, store.targets[0][0].vector)
-            sides.setdefault(side, []).append(store)
-        return [(h, tuple(s)) for h, s in sorted(sides.items())]
+        """(hemisphere, stores) of each drive of a result: stores in that hemisphere, never two in one slice at once."""
+        drives: list[tuple[int, list, set]] = []
+        for store in (single for s in stores for single in _single_targets(s)):
+            vectors = [(i, t.vector) for i, targets in enumerate(store.targets) for t in targets]
+            side = self.placement.hemisphere(store.tensor, vectors[0][1])
+            slots = {(i, self.placement.word_of(store.tensor, p, v)[0]) for i, v in vectors
+                     for p in range(store.tensor.planes)}
+            for h, together, taken in drives:
+                if h == side and taken.isdisjoint(slots):
+                    together.append(store)
+                    taken |= slots
+                    break
+            else:
+                drives.append((side, [store], slots))
+        return [(h, tuple(together)) for h, together, _ in sorted(drives, key=lambda d: d[0])]
 
     def _clash(self, n):
         """Whether two loads meet in a slice when the second is read dt cycles after the first."""
@@ -405,6 +415,12 @@ class Pieces:
         for i in range(n):
             piece.slots.append(Slot(queue, i, 1, lambda s: _permute(s[data], s[lanes], s[flow])))
         return flow, sample - timing.D_SKEW, Format.I8
+
+
+def _single_targets(store: Store) -> list[Store]:
+    """Stores with at most one target in each iteration."""
+    copies = max(len(targets) for targets in store.targets)
+    return [Store(store.tensor, tuple(targets[c:c + 1] for targets in store.targets)) for c in range(copies)]
 
 
 def _permute(stream, map_stream, out_stream):

@@ -1,11 +1,11 @@
 """Addresses of tensors: which slices, bank and words hold them.
 
-Tensors never share words. Vectors of a ROWS tensor that no work item uses together are placed apart, as *blocks*. A block of
-four byte planes takes the four slices of one group, one of a single plane takes one slice, and WEIGHTS take the same words
-of 16 slices of one hemisphere. Temporaries alternate between the banks, so that one work item can read the first vectors
-while another still writes the last. Among the places with room the cheapest is chosen: blocks that one work item reads
-together stay in different slices, those that it reads and writes in different banks or slices; vectors that go through the
-VXM stay near to it; busy slices are avoided.
+Tensors never share words. Vectors of a ROWS tensor that no work item uses together are placed apart, as *blocks*. A
+block of four byte planes takes the four slices of one group, one of a single plane takes one slice, and WEIGHTS take
+the same words of 16 slices of one hemisphere. Temporaries alternate between the banks, so that one work item can read
+the first vectors while another still writes the last. Among the places with room the cheapest is chosen: blocks that
+one work item reads together stay in different slices, those that it reads and writes in different banks or slices;
+vectors that go through the VXM stay near to it; busy slices are avoided.
 """
 
 from bisect import bisect_right
@@ -20,13 +20,14 @@ from isa.program import Address
 from .graph import WEIGHT_STREAMS, Kind, Layout, MatMul, Permutation, Tensor, Work, walk
 from .graph import Load as GraphLoad
 
-TOGETHER = 60.0       # two reads or two writes of one work item in one slice
+TOGETHER = 1000.0     # two reads or two writes of one work item in one slice
 SAME_BANK = 25.0      # a read and a write of one work item in one bank
 OTHER_BANK = 1.0      # the same in two banks of one slice
 NEAR_WEIGHTS = 2.0    # reads of vectors beside weights of the same work item
 FAR = 0.5             # a hop from the VXM, for each access
 ASTRAY = 6.0          # wrong hemisphere for an MXM, a second hemisphere for a result
 TRAFFIC = 1 / 8       # an access cycle of the slice by work items nearby
+TRAFFIC_ANYWHERE = 1 / 64   # the same by any work item
 WINDOW = 8            # work items before and after that are nearby
 FILL = 4.0            # a full slice
 FORBIDDEN = 1e9
@@ -39,7 +40,10 @@ class PlaceError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Vectors first .. first+vectors-1 of a tensor, placed together. alternating: even ones in bank 0, odd ones in bank 1."""
+    """Vectors first .. first+vectors-1 of a tensor, placed together.
+
+    alternating: every other one in bank 1.
+    """
 
     tensor: Tensor
     first: int
@@ -60,7 +64,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Spot:
-    """Where a block lies: slice of each byte plane (or stream of weights), and first words: one, or one in each bank."""
+    """Where a block lies: slice of each byte plane (or stream of weights), first word or first words of both banks."""
 
     block: Block
     slices: tuple[int, ...]
@@ -80,8 +84,10 @@ class Spot:
 
 @dataclass(frozen=True)
 class Use:
-    """Vectors low .. high of a tensor in one role of a work item: load, store, activation, weights, map, or target (loaded
-    or stored by index)."""
+    """Vectors low .. high of a tensor in one role of a work item.
+
+    role: load, store, activation, weights, map, or target (loaded or stored by index).
+    """
 
     tensor: Tensor
     role: str
@@ -315,8 +321,9 @@ class Placer:
     def _full(self, block):
         g = self.geometry
         holds = 2 * g.mem_slices * g.words
-        return PlaceError(f"tensor {block.tensor.name} ({block.vectors} vectors in {block.slices} slices) finds no room: "
-                          f"geometry {g.name} holds {holds} words, {self.placement.used()} are taken")
+        need = f"{block.vectors} vectors in {block.slices} slices"
+        return PlaceError(f"tensor {block.tensor.name} ({need}) finds no room: geometry {g.name} holds {holds} words, "
+                          f"{self.placement.used()} are taken")
 
     def _choices(self, block):
         m, tensor = self.geometry.mem_slices, block.tensor
@@ -338,6 +345,7 @@ class Placer:
         """Cost of each (slice, bank) for a block."""
         m = self.geometry.mem_slices
         cost = np.zeros((2 * m, 2))
+        cost += (self.busy.sum(0) * TRAFFIC_ANYWHERE)[:, None]
         users = self.users.get(id(block), ())
         for w in users:
             near = self.busy[max(0, w - WINDOW):w + WINDOW + 1].sum(0)

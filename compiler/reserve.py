@@ -1,8 +1,9 @@
 """What is taken when: reservation tables over time, one integer bit mask per resource.
 
-Bit t of a mask says that the resource is taken in cycle t. For streams, t is the diagonal on which a value lives: cycle
-minus boundary for eastward streams, cycle plus boundary for westward ones, so that a value keeps its t while it moves; each
-stream has a mask for every boundary. A use is a set of runs ``(start, length)`` relative to the start time of a piece.
+Bit t of a mask says that the resource is taken in cycle t. For streams, t is the diagonal on which a value lives:
+cycle minus boundary for eastward streams, cycle plus boundary for westward ones, so that a value keeps its t while it
+moves; each stream has a mask for every boundary. A use is a set of runs ``(start, length)`` relative to the start
+time of a piece.
 """
 
 from functools import lru_cache

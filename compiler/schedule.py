@@ -1,20 +1,21 @@
 """From tiled vector work to a Program: what issues where in which cycle.
 
-Work items become rigid pieces (:mod:`compiler.piece`); list scheduling in the order of latest start times puts each piece at
-the earliest time at which its words are ready and queues, MEM slices, ALUs and stream diagonals are free. Weights are
-loaded as early as the plane's buffer allows, independently of the activations that need them.
+Work items become rigid pieces (:mod:`compiler.piece`); list scheduling in the order of latest start times puts each
+piece at the earliest time at which its words are ready and queues, MEM slices, ALUs and stream diagonals are free.
+Weights are loaded as early as the plane's buffer allows, independently of the activations that need them.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from isa import issue
 from isa.geometry import Geometry, QueueKind
-from isa.instructions import AccMode, Alu, Format, Gather, Read, ReadWrite, Scatter, Write
+from isa.instructions import AccMode, Alu, Gather, Read, ReadWrite, Scatter, Write
 from isa.instructions import Source as OperandSource
 from isa.program import NO_OPERATION, Program, Segment, Symbol
 from isa.timing import alu_latency
 
+from .depend import dependencies, latest_starts
 from .graph import WEIGHT_STREAMS, Graph, Immediate, Kind, Layout, Load, MatMul, Source, Tensor, Work
 from .legal import halves, legalise
 from .mesh import Operation, direction
@@ -24,8 +25,8 @@ from .reserve import DIAGONAL_BIAS, Reservations, blocked, first_free, mask_of
 
 WINDOW = 512          # start times looked at together
 _CANDIDATES = {       # stream groups in the order in which they are tried: single streams keep away from the quads
-    1: tuple([*range(15, -1, -1), *range(31, 15, -1)]),
-    2: tuple(range(14, -1, -2)) + tuple(range(30, 15, -2)),
+    1: (*range(15, -1, -1), *range(31, 15, -1)),
+    2: (*range(14, -1, -2), *range(30, 15, -2)),
     4: tuple(range(0, 32, 4)),
     16: (16, 0),
 }
@@ -44,7 +45,7 @@ class Choice:
     cells: tuple[int, ...]
 
 
-# ---- search --------------------------------------------------------------------------------------------------------
+# ---- search -------------------------------------------------------------------------------------------------------
 
 class Search:
     """Finds room for pieces in the reservation tables of a chip."""
@@ -139,7 +140,7 @@ class Search:
 
     @staticmethod
     def _assign(piece, options, at):
-        """A free stream group for every flow at one start time; None if the flows of the piece get in each other's way."""
+        """A free stream group for every flow at one start time; None if the flows get in each other's way."""
         streams = [-1] * len(options)
         free = [[s for s, mask in masks.items() if not mask >> at & 1] for masks in options]
         for f in sorted(range(len(options)), key=lambda f: (-piece.flows[f].size, len(free[f]))):
@@ -190,7 +191,7 @@ class Unlimited:
         pass
 
 
-# ---- work items ----------------------------------------------------------------------------------------------------
+# ---- work items ---------------------------------------------------------------------------------------------------
 
 @dataclass
 class PlaneState:
@@ -205,16 +206,16 @@ class PlaneState:
 
 @dataclass(eq=False)
 class Job:
-    """A work item with its pieces, made when first asked for. before: jobs that must be scheduled earlier."""
+    """A work item with its pieces, made when first asked for."""
 
     work: Work
     pieces: dict = field(default_factory=dict)
-    before: set[int] = field(default_factory=set)
 
 
 @dataclass
 class Timetable:
-    """Result of one scheduling run: (piece, choice, operation name) in the order of placement; first and last cycles of jobs."""
+    """Result of one scheduling run: (piece, choice, operation name) in the order of placement; first and last cycles of
+    jobs (without their loading of weights)."""
 
     placed: list[tuple[Piece, Choice, str]] = field(default_factory=list)
     spans: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -286,8 +287,8 @@ class Scheduler:
                 piece = self._piece(job, ("tail", t, plane, install), self.make.tail, job.work, t, plane, install)
             else:
                 mode = AccMode.ADD if position else AccMode.START
-                piece = self._piece(job, (t, plane, install, mode), self.make.tile, source.activations[t], n, plane, install,
-                                    mode)
+                piece = self._piece(job, (t, plane, install, mode), self.make.tile,
+                                    source.activations[t], n, plane, install, mode)
             at = self._put(piece, earliest, name)
             if install:
                 state.installed = at
@@ -334,71 +335,6 @@ def _tile_key(tile):
     return id(tile.tensor), tile.offset, tile.stride
 
 
-def _depend(jobs: list[Job]):
-    """Which jobs must come before which: they write what it reads or writes, or read what it writes."""
-    writer: dict = {}
-    readers: dict = defaultdict(list)
-    for number, job in enumerate(jobs):
-        reads, writes = _words_of(job.work)
-        for key in reads:
-            if key in writer:
-                job.before.add(writer[key])
-        for key in writes:
-            job.before.update(readers.pop(key, ()))
-            if key in writer:
-                job.before.add(writer[key])
-        for key in writes:
-            writer[key] = number
-        for key in reads:
-            readers[key].append(number)
-        job.before.discard(number)
-
-
-def _indexed(tensor, vector, index):
-    if index is None:
-        return [(id(tensor), vector)]
-    step = 16 if tensor.planes == 1 and tensor.layout.value == "weights" else 1
-    return [(id(tensor), v) for v in range(vector, min(tensor.vectors, vector + step * index.limit), step)]
-
-
-def _words_of(work):
-    """(tensor, vector) keys that a work item reads and writes."""
-    from .graph import Permutation, walk
-    loads = [x for e, _ in work.results for x in walk(e) if isinstance(x, Load)]
-    reads, writes = set(), set()
-    if isinstance(work.source, MatMul):
-        loads += work.source.activations
-        for tile in work.source.tiles:
-            if tile.tensor.kind is not Kind.CONSTANT:
-                reads.update((id(tile.tensor), v) for v in range(tile.tensor.vectors))
-    elif isinstance(work.source, Permutation):
-        loads += [work.source.load, Load(work.source.map)]
-    for load in loads:
-        if load.index:
-            reads.add((id(load.index.tensor), 0))
-        if load.tensor.kind is not Kind.CONSTANT:
-            for v in set(load.vectors):
-                reads.update(_indexed(load.tensor, v, load.index))
-    for _, stores in work.results:
-        for store in stores:
-            for target in (t for targets in store.targets for t in targets):
-                writes.update(_indexed(store.tensor, target.vector, target.index))
-                if target.index:
-                    reads.add((id(target.index.tensor), 0))
-    return reads, writes
-
-
-def _latest_starts(jobs, ideal: Timetable):
-    """Order of jobs by the latest time they may start without making the whole longer."""
-    latest = [ideal.length] * len(jobs)
-    for number in range(len(jobs) - 1, -1, -1):
-        begin, end = ideal.spans[number]
-        latest[number] -= end - begin
-        for b in jobs[number].before:
-            latest[b] = min(latest[b], latest[number])
-    return sorted(range(len(jobs)), key=lambda j: (latest[j], j))
-
-
 def _jobs(work, make) -> list[Job]:
     """A job for every work item; an item that gets in its own way is cut into halves."""
     jobs = []
@@ -419,7 +355,7 @@ def _jobs(work, make) -> list[Job]:
     return jobs
 
 
-# ---- program -------------------------------------------------------------------------------------------------------
+# ---- program ------------------------------------------------------------------------------------------------------
 
 class _Emitter:
     """Instructions of all queues from placed pieces."""
@@ -453,7 +389,8 @@ class _Emitter:
     def program(self) -> Program:
         program = Program(self.geometry, operations=list(self.operations))
         for index, cycles in self.mem.items():
-            queue = self.geometry.queue(QueueKind.MEM, index % self.geometry.mem_slices, index // self.geometry.mem_slices)
+            hemisphere, mem_slice = divmod(index, self.geometry.mem_slices)
+            queue = self.geometry.queue(QueueKind.MEM, mem_slice, hemisphere)
             self.queues[queue.index] = [(t, *_memory_word(x)) for t, x in cycles.items()]
         for index, placed in self.queues.items():
             queue = self.geometry.queues[index]
@@ -527,23 +464,26 @@ def _contents(spot):
 def schedule(graph: Graph, geometry: Geometry) -> Program:
     """Program of a graph for a geometry, with its exact cycle count.
 
-    notes: bound (cycles if only dependencies counted), cycles, utilisation (share of cycles in which units issue). Raises
-    PlaceError if the memory is too small, ScheduleError for work that cannot be scheduled.
+    notes: bound (cycles if only dependencies counted), cycles, utilisation (share of cycles in which units issue).
+    Raises PlaceError if the memory is too small, MeshError or ScheduleError for work that cannot be scheduled.
     """
     work, extra = legalise(graph.work)
     tensors = graph.tensors + extra
     placement = place(work, tensors, geometry)
     make = Pieces(geometry, placement)
     jobs = _jobs(work, make)
-    _depend(jobs)
     ideal = Scheduler(geometry, jobs, make, Unlimited()).run(range(len(jobs)))
-    real = Scheduler(geometry, jobs, make, Search(geometry)).run(_latest_starts(jobs, ideal))
+    order = latest_starts(ideal.spans, dependencies([job.work for job in jobs]), ideal.length)
+    real = Scheduler(geometry, jobs, make, Search(geometry)).run(order)
     emitter = _Emitter(geometry)
     for piece, choice, operation in real.placed:
         emitter.add(piece, choice, operation)
     program = emitter.program()
     _image(program, tensors, placement)
-    expansion = program.expand()
+    try:
+        expansion = program.expand()
+    except issue.IssueError as e:
+        raise ScheduleError(f"program does not fit geometry {geometry.name}: {e}") from None
     program.cycles = expansion.cycles
     program.notes = _notes(program, expansion, ideal, real)
     return program
@@ -559,6 +499,3 @@ def _notes(program, expansion, ideal, real):
         queues[q.kind.value] += 1
     shares = {kind: round(count / queues[kind] / expansion.cycles, 4) for kind, count in sorted(busy.items())}
     return {"bound": ideal.length + overhead, "cycles": expansion.cycles, "utilisation": shares}
-
-
-__all__ = ["Format", "ScheduleError", "replace", "schedule"]

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 import generate  # noqa: E402
-from amaranth.hdl import UnusedElaboratable  # noqa: E402
+from amaranth.hdl import Shape, UnusedElaboratable  # noqa: E402
 from amaranth.lib import wiring  # noqa: E402
 from docutils import nodes  # noqa: E402
 from sphinx.util.docutils import SphinxDirective  # noqa: E402
@@ -108,13 +108,16 @@ def _clean(lines):
     return result
 
 
+def _bits(shape):
+    width = Shape.cast(shape).width
+    return f"{width} bit" + "s" * (width != 1)
+
+
 def _port_table(component):
     """Rows of ports as a reStructuredText list-table."""
     lines = ["", ".. list-table:: ports", "   :header-rows: 1", "", "   * - port", "     - direction", "     - shape"]
     for name, member in component.signature.members.items():
-        shape = repr(member.signature) if member.is_signature else repr(member.shape)
-        if isinstance(getattr(member, "shape", None), int):
-            shape = f"{member.shape} bit" + "s" * (member.shape != 1)
+        shape = repr(member.signature).removesuffix(".flip()") if member.is_signature else _bits(member.shape)
         count = "".join(f"[{d}]" for d in member.dimensions)
         lines += [f"   * - ``{name}{count}``", f"     - {member.flow.name.lower()}", f"     - ``{shape}``"]
     return [*lines, ""]

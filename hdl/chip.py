@@ -90,7 +90,7 @@ class Superlane(wiring.Component):
 
     e_in, w_in: stream registers of the SXMs: eastward at the west end, westward at the east end. e_out, w_out: stream
     registers of the outermost tiles. issue_<q>_in, issue_<q>_out: issue bus of queue q from the south and to the north.
-    error: one bit for each group of :func:`row_groups`. superlane: position of this one.
+    error, bank_conflict: one bit for each group of :func:`row_groups`. superlane: position of this one.
 
     Host: see :func:`hdl.host.bus_ports`; tile has one bit for each MEM group, west to east; read_data is 0 if there was
     no read, so that rows can be OR-ed. enable, cycle: for the monitors. sim_load, sim_dump: see sim/rtl/lpu_sram.v.
@@ -104,7 +104,7 @@ class Superlane(wiring.Component):
             "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
             **{f"{name}_in": In(width) for name, width in buses.items()},
             **{f"{name}_out": Out(width) for name, width in buses.items()},
-            "error": Out(len(tiles)), "superlane": In(POSITION_BITS),
+            "error": Out(len(tiles)), "bank_conflict": Out(len(tiles)), "superlane": In(POSITION_BITS),
             "tile": In(2 * geometry.mem_groups), "select": In(port["select"].shape), "write": In(1),
             "address": In(port["address"].shape), "data": In(WORD_BITS), "read_data": Out(WORD_BITS),
             "enable": In(1), "cycle": In(MONITOR_CYCLE_BITS), "sim_load": In(1), "sim_dump": In(1),
@@ -122,6 +122,8 @@ class Superlane(wiring.Component):
                 m.d.comb += [tile.issue_in[i].eq(getattr(self, f"issue_{queue.index}_in")),
                              getattr(self, f"issue_{queue.index}_out").eq(tile.issue_out[i])]
         m.d.comb += self.error.eq(Cat(tile.error for tile in row.values()))
+        for group, _, _ in _mem_groups(g):
+            m.d.comb += self.bank_conflict[group - groups[0]].eq(row[group].bank_conflict)
         self._memories(m, row)
         if self.monitors:
             east = [self.e_in, *(tile.e_out for tile in row.values())]
@@ -229,7 +231,8 @@ class Chip(wiring.Component):
         for group, column in columns.items():
             m.d.comb += host.undriven[group].eq(column.error.any())
         for i, group in enumerate(row_groups(self.geometry)):
-            m.d.comb += host.undriven[group].eq(Cat(row.error[i] for row in rows).any())
+            m.d.comb += [host.undriven[group].eq(Cat(row.error[i] for row in rows).any()),
+                         host.bank_conflict[group].eq(Cat(row.bank_conflict[i] for row in rows).any())]
 
     def _memory_bus(self, m, host, icu, rows):
         """The host's way to MEM and the queues' text."""

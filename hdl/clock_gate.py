@@ -29,16 +29,18 @@ def gated(m: Module, enable: Value, *, name: str):
         return
     domain = ClockDomain(name, local=True, reset_less=True)
     m.domains += domain
-    m.submodules[f"gate_{name}"] = Instance("lpu_clock_gate", i_clk=ClockSignal(), i_enable=enable, o_gated=domain.clk)
+    m.submodules[f"gate_{name}"] = Instance("lpu_clock_gate", i_clk=ClockSignal(), i_enable=enable,
+                                            o_gated=domain.clk)
     yield name
 
 
 def gate_whole(m: Module, core: Module, enable: Value):
-    """Add ``core`` to ``m`` with its ``sync`` registers clocked only in cycles with ``enable`` = 1, and during reset."""
+    """Add ``core`` to ``m``; its ``sync`` registers are clocked only in cycles with ``enable`` = 1 and in reset."""
     if stamp.is_pure():
         m.submodules.core = EnableInserter(enable)(core)
         return
     m.domains.gated = domain = ClockDomain("gated", local=True)
     m.d.comb += domain.rst.eq(ResetSignal())
-    m.submodules.gate = Instance("lpu_clock_gate", i_clk=ClockSignal(), i_enable=enable | ResetSignal(), o_gated=domain.clk)
+    m.submodules.gate = Instance("lpu_clock_gate", i_clk=ClockSignal(), i_enable=enable | ResetSignal(),
+                                 o_gated=domain.clk)
     m.submodules.core = DomainRenamer("gated")(core)

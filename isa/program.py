@@ -133,7 +133,7 @@ class Program:
 
     def _range(self, hemisphere, mem_slice, word, count, what):
         g = self.geometry
-        if not (0 <= hemisphere < 2 and 0 <= mem_slice < g.mem_slices and 0 <= word and 0 < count
+        if not (0 <= hemisphere < 2 and 0 <= mem_slice < g.mem_slices and word >= 0 and count > 0
                 and word + count <= g.words):
             raise ProgramError(f"{what} hemisphere {hemisphere} slice {mem_slice} words {word}..{word + count - 1} is "
                                f"outside of geometry {g.name}")

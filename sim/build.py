@@ -61,17 +61,18 @@ attrmap -modattr -remove src -remove generator -remove amaranth.hierarchy -remov
 write_verilog -norename
 """
 
+# No optimisation across instances (gate, dfg-scoped): it would give every instance of a tile kind C++ of its own.
 VERILATOR_FLAGS = (
     "--cc", "--vpi", "--no-timing", "--timescale", "1ns/1ps", "--prefix", "Vtop", "-O3",
-    "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-DLPU_SIM",
+    "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-fno-dfg-scoped", "-DLPU_SIM",
     "--output-split", "20000", "--output-split-cfuncs", "200",
-    "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
+    "-fno-gate", "-fno-dfg-scoped", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
 )
 
 # Verilator groups its output in "fast" files, run every cycle, and "slow" ones, run once at start.
 CXX_FLAGS = ("-std=c++20", "-faligned-new", "-fno-strict-aliasing", "-w", "-DVERILATOR=1", "-DVM_COVERAGE=0",
              "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0")
-CXX_FAST = ("-O2",)
+CXX_FAST = ("-O1",)
 CXX_SLOW = ("-O0",)
 UNIT_BYTES = 300_000  # generated sources are compiled together up to this size: parsing Verilator's headers costs 1 s
 
@@ -195,7 +196,7 @@ def build(design, name, *, optimize=False, extra_sources=(), flat=(), internals=
     sources = _sources(verilog, extra_sources)
     support = sorted(RTL.glob("*.cpp"))
     flags = [*VERILATOR_FLAGS, *(["--public-flat-rw"] if internals else []), *(["--trace"] if waves else [])]
-    control = _control_file(verilog, name, stamp.kinds_in(text), flat)
+    control = _control_file(verilog, name, stamp.kinds_in(text), flat, stamp.registered_in(text))
     fast = ("-O3", "-march=native") if optimize else CXX_FAST
     key = _digest(verilog, control, repr((name, flags, fast, CXX_FLAGS, CXX_SLOW)), json.dumps(toolchain()),
                   _host() if optimize else "", *(f"{path.name}\n{path.read_text()}" for path in (*sources, *support)))
@@ -252,8 +253,12 @@ def _sources(verilog, extra):
     return paths
 
 
-def _control_file(verilog, name, kinds, flat):
-    """Verilator configuration: only the top's ports are visible; tile kinds with many instances are compiled once."""
+def _control_file(verilog, name, kinds, flat, registered=()):
+    """Verilator configuration: only the top's ports are visible; tile kinds with many instances are compiled once.
+
+    Instances share their code only if Verilator can't look through their inputs: it must take these for public. That costs
+    nothing where inputs feed registers only, and much where there is logic behind them.
+    """
     unknown = set(flat) - set(kinds)
     if unknown:
         raise BuildError(f"flat={sorted(unknown)} names no stamped kind of {name}; kinds are {kinds}")
@@ -268,6 +273,8 @@ def _control_file(verilog, name, kinds, flat):
     if os.environ.get("LPU_TEST_SHARE"):
         for kind in sorted(shared):
             lines += [f'public_flat_rw -module "{kind}" -var "{port}"' for port in _inputs(verilog, kind)]
+    for kind in sorted(shared.intersection(registered)):
+        lines += [f'public_flat_rw -module "{kind}" -var "{port}"' for port in _inputs(verilog, kind)]
     return "\n".join(lines) + "\n"
 
 
@@ -289,12 +296,7 @@ def _compile(directory, fast, waves, sources):
     flags = (*CXX_FLAGS, f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}", f"-I{VERILATOR_ROOT}/include",
              f"-I{VERILATOR_ROOT}/include/vltstd")
     runtime = _runtime(flags, [*_runtime_names(obj), *sorted(RTL.glob("*.cpp"))])
-    generated = sorted(path.name for path in obj.glob("Vtop*.cpp"))
-    slow = [path for path in generated if "Slow" in path or "__Syms" in path]
-    units = _units(obj, [path for path in generated if path not in slow], "fast", fast)
-    units += _units(obj, slow, "slow", CXX_SLOW)
-    main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
-    units += [(path, fast) for path in (main, *sources)]
+    units = _units(obj, fast) + [(path, fast) for path in sources]
     _compile_all(units, flags, obj)
     libs = cocotb_tools.config.libs_dir
     objects = [obj / f"{Path(path).stem}.o" for path, _ in units]
@@ -316,26 +318,34 @@ def _runtime(flags, sources):
     return [directory / f"{path.stem}.o" for path in sources]
 
 
-def _units(obj, names, prefix, level):
-    """Compilation units that include generated files, each up to UNIT_BYTES."""
+def _units(obj, fast):
+    """Compilation units that include cocotb's main program and the generated files, as (path, optimisation flags)."""
+    main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
+    generated = sorted(obj.glob("Vtop*.cpp"))
+    slow = [path for path in generated if "Slow" in path.name or "__Syms" in path.name]
+    if sum(path.stat().st_size for path in generated) < UNIT_BYTES:
+        return _grouped(obj, "all", [main, *generated], fast)
+    quick = [path for path in generated if path not in slow]
+    return _grouped(obj, "fast", [main, *quick], fast) + _grouped(obj, "slow", slow, CXX_SLOW)
+
+
+def _grouped(obj, prefix, paths, level):
+    """Units that include the files in order, each of UNIT_BYTES if no single file is larger."""
     groups, size = [], UNIT_BYTES
-    for name in names:
-        grown = size + (obj / name).stat().st_size
-        if grown > UNIT_BYTES:
+    for path in paths:
+        size += path.stat().st_size
+        if size > UNIT_BYTES:
             groups.append([])
-            grown = (obj / name).stat().st_size
-        groups[-1].append(name)
-        size = grown
-    units = []
-    for index, group in enumerate(groups):
-        path = obj / f"unit_{prefix}_{index}.cpp"
-        path.write_text("".join(f'#include "{name}"\n' for name in group))
-        units.append((path, level))
+            size = path.stat().st_size
+        groups[-1].append(path)
+    units = [(obj / f"unit_{prefix}_{index}.cpp", level) for index in range(len(groups))]
+    for (unit, _), group in zip(units, groups):
+        unit.write_text("".join(f'#include "{path}"\n' for path in group))
     return units
 
 
 def _compile_all(units, flags, directory):
-    """Compile (source, optimisation flags) pairs to object files in ``directory``, the largest first."""
+    """Compile (source, optimisation flags) pairs to object files in ``directory``."""
     def one(unit):
         path, level = unit
         _run([*compiler().command, "-c", *level, *flags, "-I.", path, "-o", f"{Path(path).stem}.o"], directory)

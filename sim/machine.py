@@ -282,20 +282,27 @@ class RtlMachine(Machine):
     def read(self, address: Address, words: int = 1) -> bytes:
         self._within(address, words)
         g, h, i = self.geometry, address.hemisphere, address.mem_slice
-        parts = [self._simulator.ask("read", address=memory_address(g, h, i, k, address.word), size=words * LANES)[1]
-                 for k in range(g.superlanes)]
-        vectors = np.stack([np.frombuffer(part, np.uint8).reshape(words, LANES) for part in parts], axis=1)
-        return vectors.tobytes()
+        if self.preload:
+            memories = [[sram_id(g, h, i, k), address.word, words] for k in range(g.superlanes)]
+            data, _ = unpack_words(self._dump(memories))
+        else:
+            starts = [memory_address(g, h, i, k, address.word) for k in range(g.superlanes)]
+            parts = [self._simulator.ask("read", address=start, size=words * LANES)[1] for start in starts]
+            data = np.frombuffer(b"".join(parts), np.uint8)
+        return data.reshape(g.superlanes, words, LANES).swapaxes(0, 1).tobytes()
 
     def dump(self) -> np.ndarray:
-        return unpack_words(self._dump_words())[0].reshape(self._dump_shape()).swapaxes(1, 2)
+        return unpack_words(self._dump_all())[0].reshape(self._dump_shape()).swapaxes(1, 2)
 
     def check_bits(self) -> np.ndarray:
         """The check bits of all of MEM: uint16 [2M, W, S]."""
-        return unpack_words(self._dump_words())[1].reshape(self._dump_shape()[:3]).swapaxes(1, 2)
+        return unpack_words(self._dump_all())[1].reshape(self._dump_shape()[:3]).swapaxes(1, 2)
 
-    def _dump_words(self):
-        _, payload = self._simulator.ask("dump", memories=self._memory_ids())
+    def _dump_all(self):
+        return self._dump([[memory, 0, self.geometry.words] for memory in self._memory_ids()])
+
+    def _dump(self, memories):
+        _, payload = self._simulator.ask("dump", memories=memories)
         return np.frombuffer(payload, np.uint32).reshape(-1, WORDS)
 
     def _dump_shape(self):

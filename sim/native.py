@@ -35,6 +35,7 @@ class Native:
         self._lib = ctypes.CDLL(None)  # the simulator executable itself
         self._lib.lpu_dump_get.restype = ctypes.POINTER(ctypes.c_uint32)
         self._lib.lpu_error.restype = ctypes.c_char_p
+        self._wanted = {}
 
     def check(self):
         """Raise NativeError if anything went wrong since the last check."""
@@ -59,19 +60,25 @@ class Native:
         if left:
             raise NativeError(f"{left} memories to be loaded do not exist")
 
+    def want_dump(self, memory, first, count):
+        """Ask for consecutive words of the memory with this id."""
+        self._lib.lpu_dump_want(ctypes.c_uint32(memory), ctypes.c_uint32(first), ctypes.c_uint32(count))
+        self._wanted[memory] = count
+
     def take_dump(self):
-        """After the edge: {id: (width in bits, uint32 [depth, 5])} of all memories."""
-        self.check()
-        ids = np.zeros(self._lib.lpu_dump_count(), np.uint32)
-        self._lib.lpu_dump_ids(ids.ctypes.data_as(ctypes.c_void_p))
-        dump = {int(memory): self._dumped(int(memory)) for memory in sorted(ids)}
+        """After the edge: {id: uint32 [count, 5]} of all memories that were wanted."""
+        wanted, self._wanted = self._wanted, {}
+        dump = {memory: self._dumped(memory, count) for memory, count in wanted.items()}
         self._lib.lpu_dump_clear()
+        self.check()
+        missing = [memory for memory, words in dump.items() if words is None]
+        if missing:
+            raise NativeError(f"{len(missing)} memories to be dumped do not exist, the first is {missing[0]}")
         return dump
 
-    def _dumped(self, memory):
-        width, depth = ctypes.c_int(), ctypes.c_int()
-        pointer = self._lib.lpu_dump_get(ctypes.c_uint32(memory), ctypes.byref(width), ctypes.byref(depth))
-        return width.value, np.ctypeslib.as_array(pointer, (depth.value, WORDS)).copy()
+    def _dumped(self, memory, count):
+        pointer = self._lib.lpu_dump_get(ctypes.c_uint32(memory))
+        return np.ctypeslib.as_array(pointer, (count, WORDS)).copy() if pointer else None
 
     def open_trace(self, headers, words):
         """Record driven stream words from now on, in two files."""

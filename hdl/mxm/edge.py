@@ -41,12 +41,13 @@ class MxmEdge(wiring.Component):
 
     An instruction on issue_in in cycle t (t = T + k) is in the instruction register, which is issue_out, in t+1:
 
-    - LoadWeights samples its 16 streams in t+1; ``row`` holds them in t+2 and bit j of ``load`` is 1 for its column group.
+    - LoadWeights samples its 16 streams in t+1; ``row`` holds them in t+2 and bit j of ``load`` is 1 for its column
+      group.
     - Activate samples its stream in t+1; ``activation`` shows the bytes in t+2 (valid). Its install bit and
       InstallWeights show as ``activation.install`` in t+1.
-    - Accumulate takes ``result`` in t+1, reads and writes its accumulator entry at the end of that cycle and, in the EMIT
-      modes, drives the four bytes of the 16 sums (low byte on the lowest stream), visible at e_out or w_out in t+2. A
-      result without Accumulate is dropped.
+    - Accumulate takes ``result`` in t+1, reads and writes its accumulator entry at the end of that cycle and, in the
+      EMIT modes, drives the four bytes of the 16 sums (low byte on the lowest stream), visible at e_out or w_out in
+      t+2. A result without Accumulate is dropped.
 
     e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
     issue_in, issue_out: one bus for each of :data:`QUEUES`, each wide enough for all of them.
@@ -93,7 +94,8 @@ class MxmEdge(wiring.Component):
         failed = Signal()
         m.d.sync += failed.eq(Cat(*errors).any())
         m.d.comb += self.error.eq(failed)
-        for side, (name, incoming, outgoing) in enumerate((("east", self.e_in, self.e_out), ("west", self.w_in, self.w_out))):
+        sides = ("east", self.e_in, self.e_out), ("west", self.w_in, self.w_out)
+        for side, (name, incoming, outgoing) in enumerate(sides):
             requests = [Drive(selects[side], by_stream) for selects, by_stream in drives]
             stream_registers(m, incoming, outgoing, requests, name=name)
 
@@ -128,7 +130,7 @@ class MxmEdge(wiring.Component):
         return activating & ~driven
 
     def _result(self, m, p, word):
-        """Accumulators and result port. Returns ((eastward, westward select), words by stream) and the operand error."""
+        """Accumulators and result port. Returns ((eastward, westward select), words by stream) and the error."""
         taking, field = is_a(word, Accumulate), fields(Accumulate, word)
         mode = field["mode"]
         adds, emits, writes = Signal(name=f"p{p}_adds"), Signal(name=f"p{p}_emits"), Signal(name=f"p{p}_writes")

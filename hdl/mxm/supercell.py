@@ -88,12 +88,8 @@ class SupercellPair(wiring.Component):
         return m
 
     def _weights(self, m, p):
-        """Weight buffer and active weights of plane p, one register a weight. Returns the active ones [input][output].
-
-        The simulator stores registers in the alphabetical order of their names: hexadecimal names keep a row together.
-        """
-        buffer = [[Signal(WEIGHT_BITS, name=f"p{p}_b{i:x}_{j:x}", reset_less=True) for j in range(LANES)] for i in range(LANES)]
-        active = [[Signal(WEIGHT_BITS, name=f"p{p}_w{i:x}_{j:x}", reset_less=True) for j in range(LANES)] for i in range(LANES)]
+        """Weight buffer and active weights of plane p. Returns the active ones [input][output]."""
+        buffer, active = _weight_registers(f"p{p}_b"), _weight_registers(f"p{p}_w")
         row, install = self.weights[p], self.west[p].install
         loaded = [[row.words[j].word_select(i, WEIGHT_BITS) for j in range(LANES)] for i in range(LANES)]
         with gated(m, row.load, name=f"load{p}") as domain:
@@ -121,6 +117,13 @@ class SupercellPair(wiring.Component):
             m.d[domain] += [data.eq(west.data), unsigned.eq(west.unsigned)]
             for j, start in enumerate(sums_of(self.south[p])):
                 m.d[domain] += sums[j].eq(_dot(start, inputs, [row[j] for row in active]))
+
+
+def _weight_registers(name):
+    """One register for each weight, [input][output]. The simulator stores registers in the alphabetical order of their
+    names: hexadecimal names keep a row together."""
+    return [[Signal(WEIGHT_BITS, name=f"{name}{i:x}_{j:x}", reset_less=True) for j in range(LANES)]
+            for i in range(LANES)]
 
 
 def _cells():

@@ -16,11 +16,13 @@ from hdl.arith.int_to_fp import IntToFp
 from hdl.arith.rsqrt import Rsqrt
 from hdl.clock_gate import gated
 from hdl.stamp import stamp
+from hdl.vxm.lane import Lane
 from isa import timing
 from isa.geometry import LANES
 from isa.instructions import LARGE_OPS, Alu, Op, layout
 
 WORD_BITS = 32
+VECTOR_BITS = LANES * WORD_BITS
 _FIELDS = layout(Alu)
 OP_BITS = _FIELDS["op"].width
 
@@ -82,7 +84,7 @@ class VxmAlu(wiring.Component):
 
     large: the ALU has the large units (exp2, rsqrt).
 
-    start, op, a, b, c, destination: the operation that starts in this cycle and its operands, lane 0 first.
+    start, op, a, b, c, destination: the operation that starts in this cycle and its operands, lane 0 lowest.
     pending: a result is on its way, or ``emit`` is not 0.
     fault: the operation that starts would end in the same cycle as one that started earlier (it then wins), or the ALU does
     not have it (it then does nothing).
@@ -92,8 +94,7 @@ class VxmAlu(wiring.Component):
         self.large = large
         super().__init__({
             "start": In(1), "op": In(OP_BITS), "destination": In(Destination),
-            **{name: In(WORD_BITS).array(LANES) for name in "abc"},
-            "result": Out(WORD_BITS).array(LANES), "emit": Out(Destination), "pending": Out(1), "fault": Out(1),
+            "a": In(VECTOR_BITS), "b": In(VECTOR_BITS), "c": In(VECTOR_BITS), "result": Out(VECTOR_BITS), "emit": Out(Destination), "pending": Out(1), "fault": Out(1),
         })
 
     def elaborate(self, platform):
@@ -135,35 +136,23 @@ class VxmAlu(wiring.Component):
         return slots
 
     def _unit(self, m, unit, start, moving):
-        """Operand registers and the 16 copies of a unit. Returns their outputs."""
-        with gated(m, moving, name=unit.name) as domain, m.If(start):
-            operands = {name: [_latched(m, domain, f"{unit.name}_{name}_{lane:x}", word)
-                               for lane, word in enumerate(getattr(self, name))] for name in unit.operands}
-            controls = {name: _latched(m, domain, f"{unit.name}_{name}", value)
-                        for name, value in unit.controls(self.op).items()}
-        outputs = []
-        for lane in range(LANES):
-            part = stamp(unit.component)
-            m.submodules[f"{unit.name}_{lane:x}"] = DomainRenamer(domain)(part)
-            m.d.comb += [getattr(part, name).eq(words[lane]) for name, words in operands.items()]
-            m.d.comb += [getattr(part, name).eq(value) for name, value in controls.items()]
-            outputs.append(part.y)
-        return outputs
+        """The 16 lanes of a unit behind a clock gate. Returns their outputs."""
+        with gated(m, moving, name=unit.name) as domain:
+            lanes = [stamp(Lane, unit=unit.component) for _ in range(LANES)]
+        for i, lane in enumerate(lanes):
+            m.submodules[f"{unit.name}_{i:x}"] = DomainRenamer(domain)(lane)
+            m.d.comb += lane.load.eq(start)
+            m.d.comb += [getattr(lane, name).eq(getattr(self, name).word_select(i, WORD_BITS)) for name in unit.operands]
+            m.d.comb += [getattr(lane, name).eq(value) for name, value in unit.controls(self.op).items()]
+        return Cat(lane.y for lane in lanes)
 
     def _results(self, m, slot, outputs):
-        """Result registers, loaded from the unit named in slot 0."""
-        registers = [Signal(WORD_BITS, name=f"result_{lane:x}", reset_less=True) for lane in range(LANES)]
-        m.d.comb += [port.eq(register) for port, register in zip(self.result, registers, strict=True)]
-        for i, words in enumerate(outputs):
+        """The result registers, loaded from the unit named in slot 0."""
+        result = Signal(VECTOR_BITS, reset_less=True)
+        m.d.comb += self.result.eq(result)
+        for i, output in enumerate(outputs):
             with m.If(slot.unit[i]):
-                m.d.sync += [register.eq(word) for register, word in zip(registers, words, strict=True)]
+                m.d.sync += result.eq(output)
         emit = Signal(Destination)
         m.d.comb += self.emit.eq(emit)
         m.d.sync += emit.eq(Mux(slot.unit.any() & slot.destination.drive, slot.destination, 0))
-
-
-def _latched(m, domain, name, value):
-    """A register of ``value`` without reset, in the context of the caller."""
-    register = Signal(Value.cast(value).shape(), name=name, reset_less=True)
-    m.d[domain] += register.eq(value)
-    return register

@@ -1,13 +1,13 @@
 """VXM tile: the 16 ALUs of one superlane, their operands, and the stream registers beside them."""
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import gate_whole
 from hdl.decode import fields, instruction_register, is_a
 from hdl.stamp import stamp
-from hdl.stream import STREAM_BITS, Drive, StreamSide, stream_registers, with_check_bits
+from hdl.stream import DATA_BITS, STREAM_BITS, Drive, StreamSide, stream_registers, with_check_bits
 from hdl.vxm.alu import WORD_BITS, VxmAlu
 from isa.geometry import ALU_COLUMNS, ALU_ROWS, ALUS, LANES, STREAMS, Geometry, QueueKind
 from isa.instructions import LARGE_UNIT_COLUMN, OPCODE_BITS, Alu, Format, Op, Source, issue_width
@@ -27,7 +27,7 @@ class VxmTile(wiring.Component):
 
     ALU i stands in row i // 4 and column i % 4; north is one row up, east one column up.
 
-    geometry: any; all superlanes are alike.
+    geometry: any; all superlanes are alike. alu: the ALU's kind, exchangeable for tests of the checks.
 
     e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
     issue_in[i], issue_out[i]: issue bus of ALU i; opcode 0 when empty.
@@ -37,8 +37,8 @@ class VxmTile(wiring.Component):
     All registers stand behind one clock gate, which is open only while something moves through the tile.
     """
 
-    def __init__(self, *, geometry: Geometry):
-        self.geometry = geometry
+    def __init__(self, *, geometry: Geometry, alu: type = VxmAlu):
+        self.geometry, self.alu = geometry, alu
         super().__init__({
             "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
             "issue_in": In(ISSUE_BITS).array(ALUS), "issue_out": Out(ISSUE_BITS).array(ALUS), "error": Out(1),
@@ -56,19 +56,19 @@ class VxmTile(wiring.Component):
 
     def _core(self, m):
         """Everything behind the clock gate. Returns bits that keep it open for work that no port shows."""
-        alus = [stamp(VxmAlu, large=i % ALU_COLUMNS == LARGE_UNIT_COLUMN) for i in range(ALUS)]
-        faults = []
+        alus = [stamp(self.alu, large=i % ALU_COLUMNS == LARGE_UNIT_COLUMN) for i in range(ALUS)]
+        faults, buses = [], self._buses(m)
         for i, alu in enumerate(alus):
             m.submodules[f"alu{i:x}"] = alu
             word = instruction_register(m, self.issue_in[i], self.issue_out[i], QueueKind.VXM, name=f"alu{i:x}")
-            faults += self._start(m, i, alus, word)
+            faults += self._start(m, i, alus, word, buses)
         error = Signal()
         m.d.sync += error.eq(Cat(faults).any())
         m.d.comb += self.error.eq(error)
         self._streams(m, alus)
         return Cat(alu.pending for alu in alus)
 
-    def _start(self, m, i, alus, word):
+    def _start(self, m, i, alus, word, buses):
         """Start the instruction in ALU i's instruction register. Returns error bits."""
         alu, field = alus[i], fields(Alu, word)
         start = Signal(name=f"start{i:x}")
@@ -80,51 +80,52 @@ class VxmTile(wiring.Component):
             alu.destination.form.eq(field["out_format"]),
         ]
         mesh = _mesh(i, alus)
-        undriven = []
+        missing = []
         with m.If(start):
             for operand in "ab":
+                port = getattr(alu, operand)
                 with m.Switch(field[operand]):
                     with m.Case(Source.STREAM):
-                        words, missing = self._sample(m, field[f"{operand}_stream"], field[f"{operand}_format"],
-                                                     name=f"alu{i:x}_{operand}")
-                        _assign(m, getattr(alu, operand), words)
-                        undriven.append(missing)
+                        stream, form = field[f"{operand}_stream"], field[f"{operand}_format"]
+                        missing.append(self._sample(m, port, stream, form, buses, name=f"alu{i:x}_{operand}"))
                     with m.Case(Source.IMMEDIATE):
-                        _assign(m, getattr(alu, operand), [field["immediate"]] * LANES)
-                    for source, words in mesh.items():
+                        m.d.comb += port.eq(field["immediate"].replicate(LANES))
+                    for source, vector in mesh.items():
                         with m.Case(source):
-                            _assign(m, getattr(alu, operand), words)
+                            m.d.comb += port.eq(vector)
             with m.If(field["op"] == Op.SELECT), m.Switch(field["c"]):
-                for source, words in mesh.items():
+                for source, vector in mesh.items():
                     with m.Case(source):
-                        _assign(m, alu.c, words)
-        return [alu.fault, *undriven]
+                        m.d.comb += alu.c.eq(vector)
+        return [alu.fault, *missing]
 
-    def _sample(self, m, stream, form, *, name):
-        """Operand words of a stream group in a format, and 1 if one of its streams was not driven; in the caller's context."""
-        quad = [Signal(LANES * 8, name=f"{name}_quad{i}") for i in range(QUAD)]
-        driven = Signal(QUAD, name=f"{name}_driven")
-        with m.Switch(stream[QUAD_BITS:]):
-            for number in range(2 * STREAMS // QUAD):
-                side, first = self._side(number * QUAD)
-                with m.Case(number):
-                    m.d.comb += driven.eq(side.driven[first:first + QUAD])
-                    m.d.comb += [quad[i].eq(side.data[first + i]) for i in range(QUAD)]
-        words = [Signal(WORD_BITS, name=f"{name}_word{lane:x}") for lane in range(LANES)]
-        missing = Signal(name=f"{name}_missing")
-        with m.Switch(Cat(stream[:QUAD_BITS], form)):
+    def _sample(self, m, port, stream, form, buses, *, name):
+        """Put the operand of a stream group on ``port``, in the caller's context. Returns 1 if a stream was not driven."""
+        missing, driven = Signal(name=f"{name}_missing"), Signal(QUAD, name=f"{name}_driven")
+        quad = [Signal(DATA_BITS, name=f"{name}_quad{i}") for i in range(QUAD)]
+        low, high = Signal(DATA_BITS, name=f"{name}_low"), Signal(DATA_BITS, name=f"{name}_high")
+        number, first = stream[QUAD_BITS:], stream[:QUAD_BITS]
+        m.d.comb += driven.eq(Cat(self.e_in.driven, self.w_in.driven).word_select(number, QUAD))
+        m.d.comb += [part.eq(bus.word_select(number, DATA_BITS)) for part, bus in zip(quad, buses, strict=True)]
+        m.d.comb += [low.eq(Array(quad)[first]), high.eq(Mux(first[1], quad[3], quad[1]))]
+        with m.Switch(form):
             for choice in Format:
-                for first in range(0, QUAD, choice.size):
-                    group = range(first, first + choice.size)
-                    with m.Case(first | choice << QUAD_BITS):
-                        m.d.comb += [words[lane].eq(_extended([quad[i].word_select(lane, 8) for i in group], choice))
-                                     for lane in range(LANES)]
-                        m.d.comb += missing.eq(~driven[first:first + choice.size].all())
-        return words, missing
+                parts = {1: [low], 2: [low, high], 4: quad}[choice.size]
+                with m.Case(choice):
+                    m.d.comb += port.eq(Cat(_extended([part.word_select(lane, 8) for part in parts], choice)
+                                            for lane in range(LANES)))
+                    m.d.comb += missing.eq(~(driven >> first)[:choice.size].all())
+        return missing
 
-    def _side(self, stream):
-        """The SRF in which a stream id is sampled, and its number there."""
-        return (self.e_in if stream < STREAMS else self.w_in), stream % STREAMS
+    def _buses(self, m):
+        """The 64 streams by their place in a quad: bus p is words p, 4 + p, .. of the eastward, then the westward streams."""
+        buses = []
+        for p in range(QUAD):
+            bus = Signal(2 * STREAMS // QUAD * DATA_BITS, name=f"bus{p}")
+            m.d.comb += bus.eq(Cat(side.data[stream][:DATA_BITS] for side in (self.e_in, self.w_in)
+                                   for stream in range(p, STREAMS, QUAD)))
+            buses.append(bus)
+        return buses
 
     def _streams(self, m, alus):
         """Stream registers; every ALU may drive a group of either direction with its result."""
@@ -147,11 +148,11 @@ class VxmTile(wiring.Component):
 
 def _placed(m, alu, *, name):
     """The bytes of a result where its stream group has them: entry p is the word for streams 4 * x + p."""
-    placed = [Signal(WORD_BITS * LANES // QUAD, name=f"{name}{p}") for p in range(QUAD)]
+    placed = [Signal(DATA_BITS, name=f"{name}{p}") for p in range(QUAD)]
     with m.If(alu.emit.drive), m.Switch(alu.emit.form):
         for form in Format:
             with m.Case(form):
-                m.d.comb += [word.eq(Cat(lane.word_select(p % form.size, 8) for lane in alu.result))
+                m.d.comb += [word.eq(Cat(alu.result.word_select(QUAD * lane + p % form.size, 8) for lane in range(LANES)))
                              for p, word in enumerate(placed)]
     return [with_check_bits(word) for word in placed]
 
@@ -170,6 +171,3 @@ def _extended(parts: list[Value], form: Format) -> Value:
     word = Cat(parts)
     return word if form is Format.U8 else Cat(word, word[-1].replicate(WORD_BITS - len(word)))
 
-
-def _assign(m, ports, words):
-    m.d.comb += [port.eq(word) for port, word in zip(ports, words, strict=True)]

@@ -22,9 +22,10 @@ struct Load {  // words waiting for the next rising edge of sim_load
     size_t next = 0;
 };
 
-struct Dump {
-    int width;
-    int depth;
+struct Dump {  // consecutive words wanted at the next rising edge of sim_dump, then the words
+    uint32_t first;
+    uint32_t count;
+    bool complete = false;  // the memory has handed over all of them
     std::vector<uint32_t> words;
 };
 
@@ -80,14 +81,28 @@ int lpu_load_next(int id, int width, int depth, int *address, svBitVecVal *word)
     return 1;
 }
 
-int lpu_dump_begin(int id, int width, int depth) {
-    auto added = dumps.emplace(id, Dump{width, depth, std::vector<uint32_t>(size_t(depth) * kWords)});
-    if (!added.second) fail("two memories have the id " + std::to_string(id));
-    return added.second;
+int lpu_dump_next(int id, int depth, int *address) {
+    auto found = dumps.find(id);
+    if (found == dumps.end()) return 0;
+    Dump &dump = found->second;
+    uint32_t done = dump.words.size() / kWords;
+    if (dump.first + dump.count > static_cast<uint32_t>(depth)) {
+        fail("memory " + std::to_string(id) + " of " + std::to_string(depth) + " words has no words " +
+             std::to_string(dump.first) + " to " + std::to_string(dump.first + dump.count - 1));
+        return 0;
+    }
+    if (done == dump.count) {
+        if (dump.complete) fail("two memories have the id " + std::to_string(id));
+        dump.complete = true;
+        return 0;
+    }
+    *address = static_cast<int>(dump.first + done);
+    return 1;
 }
 
-void lpu_dump_word(int id, int address, const svBitVecVal *word) {
-    memcpy(&dumps[id].words[size_t(address) * kWords], word, 4 * kWords);
+void lpu_dump_word(int id, const svBitVecVal *word) {
+    std::vector<uint32_t> &words = dumps[id].words;
+    words.insert(words.end(), word, word + kWords);
 }
 
 void lpu_srf_begin(int cycle, int boundary, int superlane, long long driven) {
@@ -117,19 +132,15 @@ uint32_t lpu_load_pending() { return static_cast<uint32_t>(loads.size()); }
 
 void lpu_load_clear() { loads.clear(); }
 
-uint32_t lpu_dump_count() { return static_cast<uint32_t>(dumps.size()); }
-
-void lpu_dump_ids(uint32_t *ids) {
-    for (const auto &entry : dumps) *ids++ = entry.first;
+void lpu_dump_want(uint32_t id, uint32_t first, uint32_t count) {
+    Dump &dump = dumps[id] = Dump{first, count};
+    dump.words.reserve(size_t(count) * kWords);
 }
 
-// Words of one dumped memory, depth x 5, valid until lpu_dump_clear; null if there is none.
-const uint32_t *lpu_dump_get(uint32_t id, int *width, int *depth) {
+// Dumped words of a memory, count x 5, valid until lpu_dump_clear; null unless all that were wanted have come.
+const uint32_t *lpu_dump_get(uint32_t id) {
     auto found = dumps.find(id);
-    if (found == dumps.end()) return nullptr;
-    *width = found->second.width;
-    *depth = found->second.depth;
-    return found->second.words.data();
+    return found == dumps.end() || !found->second.complete ? nullptr : found->second.words.data();
 }
 
 void lpu_dump_clear() { dumps.clear(); }

@@ -3,7 +3,7 @@
 // the same cycle returns the old word.
 //
 // With LPU_SIM defined, a rising edge of sim_load writes the words that the C++ side (lpu_dpi.cpp) holds for this id,
-// and a rising edge of sim_dump hands the contents to it. Neither needs the clock. WIDTH is at most 160 there.
+// and a rising edge of sim_dump hands it the words that it wants. Neither needs the clock. WIDTH is at most 160 there.
 module lpu_sram #(
     parameter WIDTH = 137,
     parameter DEPTH = 512,
@@ -35,8 +35,8 @@ module lpu_sram #(
 `ifdef LPU_SIM
     import "DPI-C" function int  lpu_load_next(input int id, input int width, input int depth,
                                                output int address, output bit [159:0] word);
-    import "DPI-C" function int  lpu_dump_begin(input int id, input int width, input int depth);
-    import "DPI-C" function void lpu_dump_word(input int id, input int address, input bit [159:0] word);
+    import "DPI-C" function int  lpu_dump_next(input int id, input int depth, output int address);
+    import "DPI-C" function void lpu_dump_word(input int id, input bit [159:0] word);
     reg [159:0] sim_word;
     int         sim_address;
 
@@ -47,8 +47,8 @@ module lpu_sram #(
     end
 
     always @(posedge sim_dump) begin
-        if (lpu_dump_begin(id, WIDTH, DEPTH) != 0) begin
-            for (int i = 0; i < DEPTH; i++) lpu_dump_word(id, i, {{(160 - WIDTH){1'b0}}, mem[i]});
+        while (lpu_dump_next(id, DEPTH, sim_address) != 0) begin
+            lpu_dump_word(id, {{(160 - WIDTH){1'b0}}, mem[sim_address[ADDR-1:0]]});
         end
     end
 `endif

@@ -28,8 +28,8 @@ class RandomModel:
 
 
 def draw_config(seed: int, geometry: Geometry) -> LlamaConfig:
-    """A configuration drawn by seed: widths that do not fit lanes evenly, shared and unshared kv heads, both RoPE styles,
-    contexts on both sides of 16*S."""
+    """A configuration drawn by seed: widths that do not fit lanes evenly, shared and unshared kv heads, both RoPE
+    styles, contexts on both sides of 16*S."""
     rng = np.random.default_rng(seed)
     kv_heads = int(rng.integers(1, 4))
     return LlamaConfig(

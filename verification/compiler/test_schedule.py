@@ -4,13 +4,29 @@ import os
 
 import numpy as np
 import pytest
-from verification.compiler.evaluate import Memory, evaluate
-from verification.compiler.graphs import RandomGraph
 
-from compiler.graph import Kind
+from compiler.graph import (
+    Graph,
+    Immediate,
+    Index,
+    Kind,
+    Layout,
+    Load,
+    MatMul,
+    Node,
+    Source,
+    Store,
+    Target,
+    Tensor,
+    WeightTile,
+    Work,
+)
 from compiler.schedule import schedule
 from golden import chip
 from isa import check, geometry
+from isa.instructions import Activate, LoadWeights, Op
+from verification.compiler.evaluate import Memory, evaluate
+from verification.compiler.graphs import RandomGraph
 
 SEED = int(os.environ.get("LPU_SEED", "0"))
 SEEDS = range(SEED, SEED + int(os.environ.get("LPU_GRAPHS", "8")))
@@ -64,3 +80,146 @@ def test_random_graph_runs_as_evaluated(name, seed):
     drawn = RandomGraph(point, np.random.default_rng([seed, point.superlanes]), works=20)
     print(f"LPU_SEED={seed}")
     agree(drawn.graph, drawn.values, point)
+
+
+# ---- single claims -----------------------------------------------------------------------------------------------------
+
+POINT = geometry.named("small")
+
+
+def tensor(name, dtype, vectors, kind=Kind.TEMP, **kw):
+    return Tensor(name, dtype, vectors, kind, **kw)
+
+
+def store(target, vectors):
+    return (Store(target, tuple((Target(v),) for v in vectors)),)
+
+
+def contents(tensors, seed=SEED):
+    """Random bytes for inputs and states."""
+    rng = np.random.default_rng(seed)
+    return {t.name: rng.integers(0, 256, (t.vectors, t.planes, POINT.lanes), dtype=np.uint8)
+            for t in tensors if t.kind in (Kind.INPUT, Kind.STATE)}
+
+
+def check_graph(tensors, work):
+    return agree(Graph(tensors, work), contents(tensors), POINT)
+
+
+def kinds(program, cls):
+    return [i for i in program.expand().issues if isinstance(i.instruction, cls)]
+
+
+def test_more_iterations_than_accumulators_run_in_parts():
+    w = tensor("w", "int8", 96, Kind.STATE, layout=Layout.WEIGHTS, hemisphere=0)
+    a, r = tensor("a", "int8", 150, Kind.INPUT), tensor("r", "int32", 150)
+    rows = tuple(range(150))
+    source = MatMul((WeightTile(w, 0), WeightTile(w, 2)), (Load(a, rows), Load(a, rows[::-1])), 0)
+    check_graph([w, a, r], [Work("product", 150, [(Source(), store(r, rows))], source)])
+
+
+def test_weights_that_a_plane_holds_are_not_loaded_again():
+    w = tensor("w", "int8", 32, Kind.STATE, layout=Layout.WEIGHTS, hemisphere=1)
+    a, r = tensor("a", "uint8", 3, Kind.INPUT), tensor("r", "int32", 3)
+    work = [Work("product", 1, [(Source(), store(r, (i,)))], MatMul((WeightTile(w, 0),) * 3, (Load(a, (i,)),) * 3, 1))
+            for i in range(3)]
+    program = check_graph([w, a, r], work)
+    assert len(kinds(program, LoadWeights)) <= 2 * POINT.superlanes   # once for each plane of the hemisphere
+
+
+def test_weights_that_have_changed_are_loaded_again():
+    w = tensor("w", "int8", 32, Kind.STATE, layout=Layout.WEIGHTS, hemisphere=1)
+    a, r, x = tensor("a", "int8", 2, Kind.INPUT), tensor("r", "int32", 2), tensor("x", "int8", 1, Kind.INPUT)
+
+    def product(i):
+        return Work("product", 1, [(Source(), store(r, (i,)))], MatMul((WeightTile(w, 0),), (Load(a, (i,)),), 1))
+
+    check_graph([w, a, r, x], [product(0), Work("change", 1, [(Load(x), store(w, (17,)))]), product(1)])
+
+
+def test_a_word_is_read_before_it_is_written_over_and_after_it_is_written():
+    x, y, z = tensor("x", "int32", 5, Kind.STATE), tensor("y", "int32", 5), tensor("z", "int32", 5)
+    rows = tuple(range(5))
+    increment = Node(Op.ADD, (Load(x, rows), Immediate(1)))
+    check_graph([x, y, z], [
+        Work("before", 5, [(Load(x, rows), store(y, rows))]),
+        Work("increment", 5, [(increment, store(x, rows))]),
+        Work("after", 5, [(Load(x, rows[::-1]), store(z, rows))]),
+    ])
+
+
+def test_copies_go_to_both_hemispheres_and_into_one_slice():
+    x = tensor("x", "fp32", 3, Kind.INPUT)
+    west, east = (tensor(n, "fp32", 6, hemisphere=h) for h, n in enumerate(("west", "east")))
+    copies = tuple((Target(v), Target(v + 3)) for v in range(3))
+    result = Node(Op.FMUL, (Load(x, (0, 1, 2)), Load(x, (2, 0, 1))))
+    check_graph([x, west, east], [Work("copy", 3, [(result, (Store(west, copies), Store(east, copies)))])])
+
+
+def test_an_expression_larger_than_the_mesh_is_cut():
+    x, y = tensor("x", "int32", 2, Kind.INPUT), tensor("y", "int32", 2)
+    value = Load(x, (0, 1))
+    for i in range(40):
+        value = Node(Op.XOR if i % 3 else Op.MUL, (value, Immediate(0x9E3779B9 + i)))
+    check_graph([x, y], [Work("hash", 2, [(value, store(y, (0, 1)))])])
+
+
+def test_results_of_one_source_share_it():
+    w = tensor("w", "int8", 32, Kind.STATE, layout=Layout.WEIGHTS, hemisphere=0)
+    a, r, s = tensor("a", "int8", 4, Kind.INPUT), tensor("r", "int32", 4), tensor("s", "fp32", 4)
+    rows = tuple(range(4))
+    total = Node(Op.SAR, (Source(), Immediate(3)))
+    results = [(total, store(r, rows)), (Node(Op.I32_TO_F32, (total,)), store(s, rows))]
+    program = check_graph([w, a, r, s], [Work("product", 4, results, MatMul((WeightTile(w, 0),), (Load(a, rows),), 0))])
+    assert len(kinds(program, Activate)) == 4
+
+
+def test_index_beyond_its_limit_reads_zeros_and_writes_nothing():
+    table, log = tensor("table", "fp32", 6, Kind.STATE), tensor("log", "int8", 6, Kind.STATE)
+    at, row, x = tensor("at", "uint8", 1, Kind.INPUT), tensor("row", "fp32", 2), tensor("x", "int8", 1, Kind.INPUT)
+    tensors = [table, log, at, row, x]
+    work = [Work("lookup", 2, [(Load(table, (0, 3), index=Index(at, 3, 1)), store(row, (0, 1)))]),
+            Work("append", 1, [(Load(x), (Store(log, ((Target(1, Index(at, 5)),),)),))])]
+    for index in (0, 1, 3, 4, 5, 260):
+        values = contents(tensors)
+        values["at"][0, 0, 0::16], values["at"][0, 0, 1::16] = index & 255, index >> 8
+        agree(Graph(tensors, work), values, POINT)
+
+
+def test_scheduling_is_deterministic():
+    programs = []
+    for _ in range(2):
+        drawn = RandomGraph(POINT, np.random.default_rng(SEED), works=12)
+        programs.append(schedule(drawn.graph, POINT).to_bytes())
+    assert programs[0] == programs[1]
+
+
+def test_independent_work_overlaps_and_cycles_stay_near_the_bound():
+    tensors, work = [], []
+    for i in range(24):
+        x, y = tensor(f"x{i}", "fp32", 8, Kind.INPUT), tensor(f"y{i}", "fp32", 8)
+        tensors += [x, y]
+        value = Node(Op.FMUL, (Node(Op.FADD, (Load(x, tuple(range(8))), Immediate(0x3F800000))), Immediate(0x40000000)))
+        work.append(Work("scale", 8, [(value, store(y, range(8)))]))
+    program = check_graph(tensors, work)
+    assert program.cycles <= 2 * program.notes["bound"]
+
+
+def test_cycles_are_never_below_the_bound():
+    for seed in range(SEED, SEED + 4):
+        program = schedule(RandomGraph(POINT, np.random.default_rng(seed), works=10).graph, POINT)
+        assert program.notes["bound"] <= program.cycles
+
+
+def test_origins_name_the_operations():
+    x, y = tensor("x", "int8", 2, Kind.INPUT), tensor("y", "int8", 2)
+    program = check_graph([x, y], [Work("negate", 2, [(Node(Op.NEG, (Load(x, (0, 1)),)), store(y, (0, 1)))])])
+    assert {program.operation_of(i.queue.name, i.entry) for i in program.expand().issues} == {"negate"}
+
+
+def test_a_sum_of_many_vectors_of_one_slice_is_cut_until_no_reads_meet():
+    x, y = tensor("x", "int8", 40, Kind.INPUT), tensor("y", "int8", 1)
+    value = Node(Op.MOV, (Load(x, (0,)),))
+    for v in range(1, 30):
+        value = Node(Op.ADD, (value, Load(x, (v,))))
+    check_graph([x, y], [Work("sum", 1, [(value, store(y, (0,)))])])

@@ -70,29 +70,40 @@ async def loaded_words_are_read_and_dumped(dut):
         await FallingEdge(dut.clk)
         data, check = unpack_words(images[7][[address]])
         assert int(dut.r_data0.value) == int.from_bytes(data[0].tobytes(), "little") + (int(check[0]) << 128)
-    await pulse(dut, dut.sim_dump)
-    dump = native.take_dump()
-    assert sorted(dump) == sorted(memory for memory, _, _ in MEMORIES)
-    for memory, width, depth in MEMORIES:
-        assert dump[memory][0] == width
-        assert dump[memory][1].shape == (depth, 5)
-        assert np.array_equal(dump[memory][1], images[memory])
+    for first, last in ((0, 63), (17, 18), (63, 63)):
+        for memory, _, _ in MEMORIES:
+            native.want_dump(memory, first, last - first + 1)
+        await pulse(dut, dut.sim_dump)
+        dump = native.take_dump()
+        assert sorted(dump) == sorted(memory for memory, _, _ in MEMORIES)
+        for memory, _, _ in MEMORIES:
+            assert np.array_equal(dump[memory], images[memory][first:last + 1])
 
 
 @cocotb.test()
-async def loads_that_fit_no_memory_are_refused(dut):
+async def loads_and_dumps_that_fit_no_memory_are_refused(dut):
     await start(dut)
     native = Native()
     refused = ((8, 0, "1 memories to be loaded do not exist"), (7, 64, "memory 7 of 64 x 137 bits has no word 64"))
     for memory, address, message in refused:
         native.add_load(memory, [address], pack_words(np.zeros((1, 16), np.uint8)))
         await pulse(dut, dut.sim_load)
-        try:
-            native.finish_load()
-        except NativeError as error:
-            assert message in str(error), str(error)
-        else:
-            raise AssertionError("not refused")
+        expect_refusal(native.finish_load, message)
+    refused = ((8, 0, "1 memories to be dumped do not exist, the first is 8"),
+               (7, 63, "memory 7 of 64 words has no words 63 to 64"))
+    for memory, address, message in refused:
+        native.want_dump(memory, address, 2)
+        await pulse(dut, dut.sim_dump)
+        expect_refusal(native.take_dump, message)
+
+
+def expect_refusal(action, message):
+    try:
+        action()
+    except NativeError as error:
+        assert message in str(error), str(error)
+    else:
+        raise AssertionError(f"not refused: {message}")
 
 
 @cocotb.test()

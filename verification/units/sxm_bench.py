@@ -92,7 +92,8 @@ class Sequence(Scenario):
     def _leaves_room(self, visible, out, size):
         """Whether a transpose still finds a group after this result."""
         groups = range(0, 2 * STREAMS, LANES)
-        return size == LANES or any(self.free(visible, first, LANES) for first in groups if not first <= out < first + LANES)
+        others = [first for first in groups if not first <= out < first + LANES]
+        return size == LANES or any(self.free(visible, first, LANES) for first in others)
 
     @staticmethod
     def _any(stream, size=1):
@@ -138,8 +139,8 @@ async def maps_with_duplicates_and_missing_lanes(dut):
     column = await begin(dut)
     scenario = Sequence(S)
     lanes = np.arange(SIDE)
-    special = [lanes[::-1], 0 * lanes, 0 * lanes + SIDE - 1, 0 * lanes + SIDE, lanes + 1, 0 * lanes + 0xFFFF, lanes + 256,
-               lanes ^ 1]
+    special = [lanes[::-1], 0 * lanes, 0 * lanes + SIDE - 1, 0 * lanes + SIDE, lanes + 1, 0 * lanes + 0xFFFF,
+               lanes + 256, lanes ^ 1]
     for time, index in enumerate([*special, *(random_map() for _ in range(40))]):
         scenario.permute(time, index)
     await column.run(scenario, DRAIN)

@@ -6,10 +6,10 @@ from hdl.icu import Icu, IcuQueue
 from isa.geometry import QueueKind, named
 from sim.build import build, run_bench
 
-KINDS = (QueueKind.MEM, QueueKind.VXM, QueueKind.MXM_WEIGHTS, QueueKind.MXM_COMPUTE, QueueKind.MXM_RESULT,
-         QueueKind.HOST)
-# geometries differ for a queue in W, which only MEM knows, and in the length of the barrier
-QUEUES = [("nano", kind) for kind in KINDS] + [(name, QueueKind.MEM) for name in ("small", "medium")]
+Q = QueueKind
+# for a queue geometries differ in W, which only MEM knows, in the length of the barrier and in that of a weight load
+QUEUES = [*(("nano", kind) for kind in (Q.MEM, Q.VXM, Q.MXM_COMPUTE, Q.MXM_RESULT, Q.HOST)),
+          ("small", Q.MEM), ("medium", Q.MEM), ("medium", Q.MXM_WEIGHTS)]
 
 
 @pytest.mark.parametrize("name, kind", QUEUES, ids=[f"{name}-{kind.value}" for name, kind in QUEUES])

@@ -70,7 +70,7 @@ def memories():
 
 @pytest.mark.parametrize("test", [
     "written_words_are_read_one_cycle_later", "loaded_words_are_read_and_dumped",
-    "loads_that_fit_no_memory_are_refused", "monitor_records_driven_words_only"])
+    "loads_and_dumps_that_fit_no_memory_are_refused", "monitor_records_driven_words_only"])
 def test_memories(memories, test, tmp_path):
     run_bench(memories, BENCH, testcase=test, env={"TRACE_DIR": tmp_path})
 

@@ -1,0 +1,1 @@
+"""Deliberate faults in the RTL: each must turn a check red."""

@@ -1,0 +1,197 @@
+"""A chip that carries many faults, one of which an environment variable switches on.
+
+Every tile kind is wrapped: a wrapper has the kind's signature, holds the real tile, and where a fault applies puts
+something between a port and the tile. One build serves all faults, and fault 0 is the healthy chip.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth import Cat, Instance, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from hdl.chip import Chip, TileSet
+from hdl.icu import Icu
+from hdl.mem import MemTile
+from hdl.mxm import Mxm
+from hdl.mxm.edge import MxmEdge
+from hdl.mxm.supercell import SupercellPair
+from hdl.stamp import stamp
+from hdl.stream import LANE_BITS
+from hdl.sxm import Sxm
+from hdl.sxm.tile import SxmTile
+from hdl.vxm import VxmAlu, VxmTile
+from isa import geometry
+from isa.geometry import STREAMS
+from isa.instructions import (
+    OPCODE_BITS,
+    AccMode,
+    Accumulate,
+    Activate,
+    Gather,
+    Instruction,
+    LoadWeights,
+    Op,
+    Permute,
+    Read,
+    Shift,
+    Transpose,
+    layout,
+)
+from sim import build
+
+SABOTAGED = geometry.named("small")   # two superlanes, so that one can be late
+FOLDER = Path(__file__).resolve().parent
+LATE_SUPERLANE = 1
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, in which wrapper, at which ports; change(m, tile, value) gives what a port carries instead."""
+
+    number: int
+    claim: str
+    wrapper: str
+    ports: str
+    change: Callable
+
+
+def _field(cls: type[Instruction], name: str, new: Callable) -> Callable:
+    """Change a field of one instruction on an issue bus."""
+    spec = layout(cls)[name]
+
+    def change(m, tile, word):
+        old = word[spec.lo:spec.lo + spec.width]
+        changed = Cat(word[:spec.lo], Cat(Value.cast(new(old)))[:spec.width], word[spec.lo + spec.width:])
+        return Mux(word[:OPCODE_BITS] == cls.OPCODE, changed, word)
+    return change
+
+
+def _late(m, tile, value):
+    """One cycle late."""
+    delayed = Signal.like(value)
+    m.d.sync += delayed.eq(value)
+    return delayed
+
+
+def _swapped_lanes(m, tile, value):
+    """Lanes 0 and 1 of every stream."""
+    words = [value[i * LANE_BITS:(i + 1) * LANE_BITS] for i in range(STREAMS)]
+    return Cat(Cat(w[8:16], w[:8], w[16:]) for w in words)
+
+
+def _no_carry(m, alu, word):
+    """ADD without the carry from bit 15 to bit 16: operand a less that carry gives the same sum."""
+    lane = next(i for i, port in enumerate(alu.a) if port is word)
+    carry = (alu.a[lane][:16] + alu.b[lane][:16])[16]
+    return Mux(alu.op == Op.ADD, word - (carry << 16), word)
+
+
+def _other_bank(address):
+    return address ^ (SABOTAGED.words // 2)
+
+
+FAULTS = tuple(Fault(i, *fault) for i, fault in enumerate((
+    ("MEM swaps lanes 0 and 1 of eastward words", "mem", "e_out__data", _swapped_lanes),
+    ("MEM drives westward streams a cycle late", "mem", "w_out", _late),
+    ("Read takes the word of the other bank", "mem", "issue_in", _field(Read, "address", _other_bank)),
+    ("Gather ignores its limit", "mem", "issue_in", _field(Gather, "limit", lambda a: (1 << 13))),
+    ("instructions reach one superlane of one MEM group a cycle late", "late", "issue_in", _late),
+    ("MEM loses westward stream 31", "mem", "w_out__driven", lambda m, tile, v: Cat(v[:31], 0)),
+    ("ADD drops a carry", "alu", "a", _no_carry),
+    ("the VXM's immediate loses its top byte", "vxm", "issue_in", lambda m, tile, w: Cat(w[:-8], 0)),
+    ("ACC starts from a stale entry", "edge", "issue_in",
+     _field(Accumulate, "mode", lambda mode: Mux(mode == AccMode.START, AccMode.ADD, mode))),
+    ("uint8 activations are taken as int8", "edge", "issue_in", _field(Activate, "type", lambda t: 0)),
+    ("ABC does not install weights", "edge", "issue_in", _field(Activate, "install", lambda t: 0)),
+    ("LW fills the wrong column group", "edge", "issue_in", _field(LoadWeights, "group", lambda j: j ^ 1)),
+    ("a partial sum loses bit 20 on its way north", "pair", "north__0__s3", lambda m, tile, v: Cat(v[:20], 0, v[21:])),
+    ("Shift moves one lane too far", "sxm", "issue_in", _field(Shift, "amount", lambda n: n + 1)),
+    ("Shift fills with zero", "sxm", "issue_in", _field(Shift, "fill", lambda n: 0)),
+    ("Permute uses the wrong map pair", "sxm", "issue_in", _field(Permute, "map_stream", lambda s: s ^ 2)),
+    ("Transpose drives the other half of the streams", "sxm", "issue_in",
+     _field(Transpose, "out_stream", lambda s: s ^ 16)),
+    ("queue 0 issues a cycle late", "icu", "issue_0", _late),
+), start=1))
+
+
+class Wrapper(wiring.Component):
+    """A tile with the faults of its wrapper name. Subclasses: KIND, the real Component; NAMES, whose faults it has."""
+
+    KIND: type
+    NAMES: tuple[str, ...]
+
+    def __init__(self, **parameters):
+        self.parameters = parameters
+        super().__init__(stamp(self.KIND, **parameters).signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.tile = tile = stamp(self.KIND, **self.parameters)
+        m.submodules.fault = Instance("lpu_fault", o_number=(number := Signal(8)))
+        inner = {path: value for path, _, value in tile.signature.flatten(tile)}
+        for path, member, value in self.signature.flatten(self):
+            source, sink = (value, inner[path]) if member.flow == In else (inner[path], value)
+            name = "__".join(map(str, path))
+            for fault in FAULTS:
+                if fault.wrapper in self.NAMES and (name == fault.ports or name.startswith(f"{fault.ports}__")):
+                    healthy = Value.cast(source)
+                    wrong = fault.change(m, self, source if fault.change is _no_carry else healthy)
+                    source = Mux(number == fault.number, wrong, healthy)
+            m.d.comb += Value.cast(sink).eq(source)
+        return m
+
+
+def _wrapper(kind, *names):
+    return type(f"Faulty{kind.__name__}", (Wrapper,), {"KIND": kind, "NAMES": names, "__module__": __name__,
+                                                      "__qualname__": f"Faulty{kind.__name__}.{'.'.join(names)}"})
+
+
+FaultyAlu = _wrapper(VxmAlu, "alu")
+FaultyEdge = _wrapper(MxmEdge, "edge")
+FaultyPair = _wrapper(SupercellPair, "pair")
+FaultySxmTile = _wrapper(SxmTile, "sxm")
+FaultyMem = _wrapper(MemTile, "mem")
+LateMem = _wrapper(MemTile, "mem", "late")
+FaultyIcu = _wrapper(Icu, "icu")
+
+
+class VxmOfFaultyAlus(VxmTile):
+    """The VXM tile with faulty ALUs."""
+
+    def __init__(self, **parameters):
+        super().__init__(alu=FaultyAlu, **parameters)
+
+
+class FaultySxm(Sxm):
+    """A hemisphere's SXM of faulty tiles."""
+
+    def __init__(self, **parameters):
+        super().__init__(tile=FaultySxmTile, **parameters)
+
+
+class FaultyMxm(Mxm):
+    """A hemisphere's MXM of faulty tiles."""
+
+    def __init__(self, **parameters):
+        super().__init__(edge=FaultyEdge, pair=FaultyPair, **parameters)
+
+
+FaultyVxm = _wrapper(VxmOfFaultyAlus, "vxm")
+
+
+def faulty_chip() -> Chip:
+    """The SABOTAGED chip with all faults; LATE_SUPERLANE of the westmost MEM group is the one that gets its
+    instructions late."""
+    g = SABOTAGED
+    tiles = TileSet(mem=FaultyMem, vxm=FaultyVxm, sxm=FaultySxm, mxm=FaultyMxm, icu=FaultyIcu)
+    return Chip(geometry=g, tiles=tiles.with_tile(g.mem_group(0, g.mem_slices - 1), LATE_SUPERLANE, LateMem))
+
+
+def faulty_model() -> build.Model:
+    """Simulator of the faulty chip."""
+    name = f"faulty_{SABOTAGED.name}"
+    text = build.elaborate(faulty_chip, name, "", packages=("hdl", "isa", "verification/sabotage"))
+    return build.build(text, name, extra_sources=[FOLDER / "lpu_fault.v", FOLDER / "lpu_fault.cpp"])
