@@ -112,12 +112,13 @@ class Program:
         for name, text in self.texts.items():
             try:
                 queue = g.queue_named(name)
-                for entry, instruction in enumerate(text):
-                    check_for(instruction, queue.kind, g, queue.unit)
             except GeometryError as e:
                 raise ProgramError(str(e)) from None
-            except InstructionError as e:
-                raise ProgramError(f"queue {name} entry {entry}: {e}") from None
+            for entry, instruction in enumerate(text):
+                try:
+                    check_for(instruction, queue.kind, g, queue.unit)
+                except InstructionError as e:
+                    raise ProgramError(f"queue {name} entry {entry}: {e}") from None
             if name in self.origins and len(self.origins[name]) != len(text):
                 raise ProgramError(f"queue {name} has {len(text)} instructions but {len(self.origins[name])} origins")
         for segment in self.segments:

@@ -112,7 +112,6 @@ class _Llama:
 
     def _activation(self, name, value, n, mode):
         """Round an fp32 expression (already multiplied by its factor) to the terms of a mode, in both hemispheres."""
-        b = self.b
         if mode == "int8":
             return (self._both(f"{name}.a", to_i8(value), n),)
         limit = float(quantize.RANGE[mode])
