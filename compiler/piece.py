@@ -263,10 +263,9 @@ class Pieces:
         piece = Piece(weights=True)
         group = g.mxm_group(plane // 2)
         spot = self.placement.spot_of(tile.tensor)
-        slices, base = spot.slices, spot.bases[0]
-        east = self.placement.group(slices[0]) < group
+        east = self.placement.group(spot.slices[0]) < group
         flow = piece.flow(east, LANES)
-        for sub, index in enumerate(slices):
+        for sub, (index, base) in enumerate(zip(spot.slices, spot.bases, strict=True)):
             here = self.placement.group(index)
             first = 2 - timing.MEM_D_FUNC - abs(group - here)
             rels = [first + c for c in range(g.superlanes)]

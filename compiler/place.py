@@ -2,7 +2,7 @@
 
 Tensors never share words. Vectors of a ROWS tensor that no work item uses together are placed apart, as *blocks*. A
 block of four byte planes takes the four slices of one group, one of a single plane takes one slice, and WEIGHTS take
-the same words of 16 slices of one hemisphere. Temporaries alternate between the banks, so that one work item can read
+16 slices of four groups. Temporaries alternate between the banks, so that one work item can read
 the first vectors while another still writes the last. Among the places with room the cheapest is chosen: blocks that
 one work item reads together stay in different slices, those that it reads and writes in different banks or slices;
 vectors that go through the VXM stay near to it; busy slices are avoided.
@@ -11,6 +11,7 @@ vectors that go through the VXM stay near to it; busy slices are avoided.
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -21,15 +22,18 @@ from .graph import WEIGHT_STREAMS, Kind, Layout, MatMul, Permutation, Tensor, Wo
 from .graph import Load as GraphLoad
 
 TOGETHER = 1000.0     # two reads or two writes of one work item in one slice
+ONE_AFTER_ANOTHER = 3.0   # the same, if one read is an MXM's activation, which comes long before the VXM's operands
+SHORT = 12            # iterations from which on such reads meet nevertheless
 SAME_BANK = 25.0      # a read and a write of one work item in one bank
 OTHER_BANK = 1.0      # the same in two banks of one slice
-NEAR_WEIGHTS = 2.0    # reads of vectors beside weights of the same work item
+NEAR_WEIGHTS = 6.0    # reads of vectors beside weights of the same work item
 FAR = 0.5             # a hop from the VXM, for each access
 ASTRAY = 6.0          # wrong hemisphere for an MXM, a second hemisphere for a result
 TRAFFIC = 1 / 8       # an access cycle of the slice by work items nearby
 TRAFFIC_ANYWHERE = 1 / 64   # the same by any work item
 WINDOW = 8            # work items before and after that are nearby
 FILL = 4.0            # a full slice
+FULL = 1e6            # a full slice, when room is short
 FORBIDDEN = 1e9
 ALTERNATE = 4          # vectors from which on a temporary alternates between the banks
 
@@ -64,7 +68,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Spot:
-    """Where a block lies: slice of each byte plane (or stream of weights), first word or first words of both banks."""
+    """Where a block lies.
+
+    slices: of each byte plane, or of each stream of weights. bases: first word, or first words in both banks if
+    alternating; of weights, first word in each slice.
+    """
 
     block: Block
     slices: tuple[int, ...]
@@ -76,10 +84,14 @@ class Spot:
         return self.bases[lane] + row
 
     def ranges(self):
-        """(first word, number of words) in each of its slices."""
+        """(slice, first word, number of words) of all its words."""
+        block = self.block
+        if block.tensor.layout is Layout.WEIGHTS:
+            yield from ((s, base, block.words) for s, base in zip(self.slices, self.bases, strict=True))
+            return
         for lane, base in enumerate(self.bases):
-            alternating = self.block.alternating
-            yield base, (self.block.vectors + 1 - lane) // 2 if alternating else self.block.words
+            words = (block.vectors + 1 - lane) // 2 if block.alternating else block.words
+            yield from ((s, base, words) for s in self.slices)
 
 
 @dataclass(frozen=True)
@@ -190,7 +202,8 @@ class Placement:
         """(slice, word) of a byte plane of a vector."""
         spot = self.spot_of(tensor, vector)
         if tensor.layout is Layout.WEIGHTS:
-            return spot.slices[vector % WEIGHT_STREAMS], spot.bases[0] + vector // WEIGHT_STREAMS
+            row, stream = divmod(vector, WEIGHT_STREAMS)
+            return spot.slices[stream], spot.bases[stream] + row
         return spot.slices[plane], spot.word(vector)
 
     def address(self, tensor: Tensor, plane: int, vector: int) -> Address:
@@ -208,6 +221,9 @@ class Placement:
 
     def room(self, block: Block, slices) -> list[tuple[int, ...]]:
         """Bases that a block may have in all of the slices."""
+        if block.tensor.layout is Layout.WEIGHTS:
+            places = [tuple(int(self.free[s][bank]) for s in slices) for bank in (0, 1)]
+            return [p for p, limit in zip(places, self.limit) if max(p) + block.words <= limit]
         starts = [int(max(self.free[s][bank] for s in slices)) for bank in (0, 1)]
         fits = [start + block.words <= limit for start, limit in zip(starts, self.limit)]
         if block.alternating:
@@ -223,12 +239,11 @@ class Placement:
         self.spots.setdefault(id(block.tensor), []).append(spot)
         self.spots[id(block.tensor)].sort(key=lambda s: s.block.first)
         self._firsts[id(block.tensor)] = [s.block.first for s in self.spots[id(block.tensor)]]
-        for start, count in spot.ranges():
-            for s in slices:
-                for bank in (0, 1):
-                    low, high = max(start, bank * self.bank), min(start + count, int(self.limit[bank]))
-                    if low < high:
-                        self.free[s][bank] = max(self.free[s][bank], high)
+        for s, start, count in spot.ranges():
+            for bank in (0, 1):
+                low, high = max(start, bank * self.bank), min(start + count, int(self.limit[bank]))
+                if low < high:
+                    self.free[s][bank] = max(self.free[s][bank], high)
 
     def used(self) -> int:
         """Words in use in all slices."""
@@ -236,10 +251,10 @@ class Placement:
 
 
 class Placer:
-    """Places blocks one after the other."""
+    """Places blocks one after the other. dense: filling all slices evenly comes first."""
 
-    def __init__(self, work: list[Work], tensors: list[Tensor], geometry: Geometry):
-        self.geometry, self.work = geometry, work
+    def __init__(self, work: list[Work], tensors: list[Tensor], geometry: Geometry, dense: bool):
+        self.geometry, self.work, self.dense = geometry, work, dense
         self.placement = Placement(geometry)
         self.busy = np.zeros((len(work), 2 * geometry.mem_slices))   # access cycles of each work item in each slice
         all_uses = [uses(w) for w in work]
@@ -298,8 +313,9 @@ class Placer:
         best = None
         for slices in self._choices(block):
             for bases in self.placement.room(block, slices):
-                fill = max(base % bank for base in bases) / bank * FILL
-                cost = max(penalty[s, base // bank] for s in slices for base in bases) + fill
+                fill = max(base % bank for base in bases) / bank * (FULL if self.dense else FILL)
+                banks = {base // bank for base in bases}
+                cost = max(penalty[s, b] for s in slices for b in banks) + fill
                 if best is None or cost < best[0]:
                     best = (cost, slices, bases)
         if best is None or best[0] >= FORBIDDEN:
@@ -334,12 +350,19 @@ class Placer:
             if tensor.hemisphere is None and len(wanted) == 1:
                 hemispheres = tuple(wanted)
             for h in hemispheres:
-                for first in range(m - WEIGHT_STREAMS, -1, -SLICES_PER_GROUP):
-                    yield tuple(range(h * m + first, h * m + first + WEIGHT_STREAMS))
+                for groups in self._weight_groups():
+                    yield tuple(h * m + group * SLICES_PER_GROUP + i for group in groups for i in range(SLICES_PER_GROUP))
             return
         for h in hemispheres:
             for first in range(0, m, tensor.planes):
                 yield tuple(range(h * m + first, h * m + first + tensor.planes))
+
+    def _weight_groups(self):
+        """Four groups that may hold weights: neighbours, the farthest from the VXM first; dense: any four."""
+        count, size = self.geometry.mem_groups, WEIGHT_STREAMS // SLICES_PER_GROUP
+        if not self.dense:
+            return [range(first, first + size) for first in range(count - size, -1, -1)]
+        return combinations(range(count), size)
 
     def _penalty(self, block) -> np.ndarray:
         """Cost of each (slice, bank) for a block."""
@@ -381,7 +404,8 @@ class Placer:
                 self._cross(cost, slices, spot)
         elif use.role in ("load", "activation", "map"):
             if reading or "map" in roles:
-                cost[slices] += TOGETHER
+                activations = ("activation" in roles) + (use.role == "activation")
+                cost[slices] += TOGETHER if not activations else ONE_AFTER_ANOTHER * (n if n > SHORT else 1)
             if writing:
                 self._cross(cost, slices, spot)
         elif use.role == "weights":
@@ -390,10 +414,13 @@ class Placer:
     def _cross(self, cost, slices, spot):
         """A read and a write in the same slices."""
         cost[slices] += OTHER_BANK
-        for base in spot.bases:
-            cost[slices, base // self.placement.bank] += SAME_BANK
+        for bank in {base // self.placement.bank for base in spot.bases}:
+            cost[slices, bank] += SAME_BANK
 
 
 def place(work: list[Work], tensors: list[Tensor], geometry: Geometry) -> Placement:
     """Addresses for all tensors. Raises PlaceError naming what does not fit."""
-    return Placer(work, tensors, geometry).all()
+    try:
+        return Placer(work, tensors, geometry, dense=False).all()
+    except PlaceError:   # less comfortable, but every word can be used
+        return Placer(work, tensors, geometry, dense=True).all()

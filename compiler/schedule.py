@@ -442,7 +442,7 @@ def _image(program: Program, tensors: list[Tensor], placement: Placement):
             if tensor.kind is Kind.CONSTANT:
                 program.segments += [Segment(s // m, s % m, base, data) for s, base, data in _contents(spot)]
             elif tensor.kind is not Kind.TEMP:
-                program.zeroed += [(s // m, s % m, *words) for words in spot.ranges() for s in spot.slices]
+                program.zeroed += [(s // m, s % m, *words) for s, *words in spot.ranges()]
         if tensor.kind is Kind.CONSTANT:
             continue
         if tensor.name:
@@ -456,9 +456,9 @@ def _contents(spot):
     """(slice, first word, bytes) of a placed block of a constant."""
     block, data = spot.block, spot.block.tensor.data
     rows = data[block.first:block.first + block.vectors]
-    for p, s in enumerate(spot.slices):
+    for p, (s, base, _) in enumerate(spot.ranges()):
         plane = rows[p::WEIGHT_STREAMS, 0] if block.tensor.layout is Layout.WEIGHTS else rows[:, p]
-        yield s, spot.bases[0], plane.tobytes()
+        yield s, base, plane.tobytes()
 
 
 def schedule(graph: Graph, geometry: Geometry) -> Program:

@@ -238,6 +238,7 @@ class Chip(wiring.Component):
         """The host's way to MEM and the queues' text."""
         g = self.geometry
         m.submodules.readback = readback = stamp(Readback, count=len(rows) + 1)
+        m.submodules.texts = texts = stamp(Readback, count=1)   # one cycle, as the rows have
         for k, row in enumerate(rows):
             m.d.comb += [
                 row.superlane.eq(k), row.enable.eq(host.running), row.cycle.eq(host.cycle[:MONITOR_CYCLE_BITS]),
@@ -247,7 +248,7 @@ class Chip(wiring.Component):
             ]
         m.d.comb += [
             *(getattr(icu, name).eq(getattr(host, name)) for name in ("queue", "address", "write", "data")),
-            readback.words[-1].eq(icu.read_data), host.read_data.eq(readback.read_data),
+            texts.words[0].eq(icu.read_data), readback.words[-1].eq(texts.read_data), host.read_data.eq(readback.read_data),
             icu.sim_load.eq(self.sim_load), icu.sim_dump.eq(self.sim_dump),
         ]
 

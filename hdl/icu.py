@@ -113,16 +113,16 @@ class IcuQueue(wiring.Component):
         """Text memory: head follows one cycle after start and after every consumed instruction."""
         m.submodules.text = text = Sram(width=TEXT_BITS, depth=QUEUE_DEPTH)
         length, entry, following = (Signal(ENTRY_BITS + 1, name=name) for name in ("length", "entry", "following"))
-        host, answering, fetch, access = self.host, Signal(), Signal(), Signal()
+        host, answering, fetch = self.host, Signal(), Signal()
         m.d.comb += [
             fetch.eq(self.start | self.consume), entry.eq(Mux(self.start, 0, following)),
-            text.r_en.eq(fetch | access & ~host.write),
+            text.r_en.eq(fetch | host.valid & ~host.write),
             text.r_addr.eq(Mux(fetch, entry, host.address)[:ENTRY_BITS]),
-            text.w_en.eq(access & host.write), text.w_addr.eq(host.address), text.w_data.eq(host.wdata),
+            text.w_en.eq(host.valid & host.write), text.w_addr.eq(host.address), text.w_data.eq(host.wdata),
             text.id.eq(self.id), text.sim_load.eq(self.sim_load), text.sim_dump.eq(self.sim_dump),
             self.head.eq(text.r_data), host.rdata.eq(Mux(answering, text.r_data, 0)),
         ]
-        m.d.sync += [access.eq(host.valid), answering.eq(access & ~host.write)]
+        m.d.sync += answering.eq(host.valid & ~host.write)
         with m.If(fetch):
             m.d.sync += [following.eq(entry + 1), self.filled.eq(entry < length)]
         with m.If(self.sim_load):

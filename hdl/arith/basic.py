@@ -44,10 +44,7 @@ class Basic(wiring.Component):
         both_zero = named(m, "both_zero", a.zero & b.zero)
 
         # One signed comparator: with the magnitude of negative numbers inverted, fp32 words are in the order of integers (-0 < +0).
-        floating = Signal()
-        with m.Switch(self.op):
-            with m.Case(*sorted(_FLOAT_OPS)):
-                m.d.comb += floating.eq(1)
+        floating = named(m, "floating", Cat(self.op == op for op in sorted(_FLOAT_OPS)).any())
         key_a, key_b = Signal(signed(32)), Signal(signed(32))
         m.d.comb += [
             key_a.eq(Cat(self.a[:31] ^ (floating & a.sign).replicate(31), a.sign)),

@@ -19,9 +19,10 @@ from hdl.stamp import stamp
 from hdl.vxm.lane import Lane
 from isa import timing
 from isa.geometry import LANES
-from isa.instructions import LARGE_OPS, Alu, Op, layout
+from isa.instructions import LARGE_OPS, Alu, Format, Op, layout
 
 WORD_BITS = 32
+WORD_BYTES = WORD_BITS // 8
 VECTOR_BITS = LANES * WORD_BITS
 _FIELDS = layout(Alu)
 OP_BITS = _FIELDS["op"].width
@@ -33,6 +34,14 @@ class Destination(data.Struct):
     drive: 1
     stream: unsigned(_FIELDS["out_stream"].width)
     form: unsigned(_FIELDS["out_format"].width)
+
+
+class Operand(data.Struct):
+    """How an operand's planes become words: extended from the low planes as the format says, or not used at all, the
+    immediate being the word of every lane."""
+
+    form: unsigned(_FIELDS["a_format"].width)
+    immediate: 1
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,16 @@ UNITS = (
 assert frozenset().union(*(unit.ops for unit in UNITS)) == frozenset(Op)
 
 
+def lane_of(vector: Value, lane: int) -> Value:
+    """The 32-bit word of one lane of a vector of byte planes."""
+    return Cat(vector.word_select(LANES * p + lane, 8) for p in range(WORD_BYTES))
+
+
+def _extended(low: Value, form: Format) -> Value:
+    """The 32-bit operand of a lane from its low bytes."""
+    return low if form is Format.U8 else low.as_signed()
+
+
 class VxmAlu(wiring.Component):
     """One ALU in 16 lanes; starts one operation a cycle.
 
@@ -84,7 +103,9 @@ class VxmAlu(wiring.Component):
 
     large: the ALU has the large units (exp2, rsqrt).
 
-    start, op, a, b, c, destination: the operation that starts in this cycle and its operands, lane 0 lowest.
+    start, op, a, b, c, destination: the operation that starts in this cycle and its operands.
+    a, b, c, result: vectors of 16 words as four planes of 16 bytes, like the streams they come from: byte p of lane i is
+    byte 16 * p + i. a_source, b_source: how a and b become words, see :class:`Operand`.
     pending: a result is on its way, or ``emit`` is not 0.
     fault: the operation that starts would end in the same cycle as one that started earlier (it then wins), or the ALU does
     not have it (it then does nothing).
@@ -94,7 +115,9 @@ class VxmAlu(wiring.Component):
         self.large = large
         super().__init__({
             "start": In(1), "op": In(OP_BITS), "destination": In(Destination),
-            "a": In(VECTOR_BITS), "b": In(VECTOR_BITS), "c": In(VECTOR_BITS), "result": Out(VECTOR_BITS), "emit": Out(Destination), "pending": Out(1), "fault": Out(1),
+            "a": In(VECTOR_BITS), "b": In(VECTOR_BITS), "c": In(VECTOR_BITS), "result": Out(VECTOR_BITS),
+            "a_source": In(Operand), "b_source": In(Operand), "immediate": In(WORD_BITS),
+            "emit": Out(Destination), "pending": Out(1), "fault": Out(1),
         })
 
     def elaborate(self, platform):
@@ -106,10 +129,10 @@ class VxmAlu(wiring.Component):
                 with m.Case(*sorted(unit.ops)):
                     m.d.comb += starts.eq(1 << i)
         slots = self._pipeline(m, units, starts)
-        outputs = []
+        outputs, words = [], self._words(m)
         for i, unit in enumerate(units):
             moving = [slot.unit[i] for slot in slots[1:unit.stages]]   # in slot 0 the result is ready
-            outputs.append(self._unit(m, unit, starts[i], Cat(starts[i], *moving).any()))
+            outputs.append(self._unit(m, unit, words, starts[i], Cat(starts[i], *moving).any()))
         self._results(m, slots[0], outputs)
         m.d.comb += self.pending.eq(Cat(self.emit.drive, *(slot.unit for slot in slots)).any())
         return m
@@ -135,16 +158,32 @@ class VxmAlu(wiring.Component):
         m.d.comb += self.fault.eq(Cat(faults).any())
         return slots
 
-    def _unit(self, m, unit, start, moving):
+    def _words(self, m):
+        """The operands of every lane."""
+        words = {"c": [lane_of(self.c, i) for i in range(LANES)]}
+        for name in "ab":
+            source = getattr(self, f"{name}_source")
+            words[name] = [Signal(WORD_BITS, name=f"{name}_{i:x}") for i in range(LANES)]
+            for i, word in enumerate(words[name]):
+                raw = lane_of(getattr(self, name), i)
+                with m.If(source.immediate):
+                    m.d.comb += word.eq(self.immediate)
+                with m.Else(), m.Switch(source.form):
+                    for form in Format:
+                        with m.Case(form):
+                            m.d.comb += word.eq(_extended(raw[:8 * form.size], form))
+        return words
+
+    def _unit(self, m, unit, words, start, moving):
         """The 16 lanes of a unit behind a clock gate. Returns their outputs."""
         with gated(m, moving, name=unit.name) as domain:
             lanes = [stamp(Lane, unit=unit.component) for _ in range(LANES)]
         for i, lane in enumerate(lanes):
             m.submodules[f"{unit.name}_{i:x}"] = DomainRenamer(domain)(lane)
             m.d.comb += lane.load.eq(start)
-            m.d.comb += [getattr(lane, name).eq(getattr(self, name).word_select(i, WORD_BITS)) for name in unit.operands]
+            m.d.comb += [getattr(lane, name).eq(words[name][i]) for name in unit.operands]
             m.d.comb += [getattr(lane, name).eq(value) for name, value in unit.controls(self.op).items()]
-        return Cat(lane.y for lane in lanes)
+        return Cat(lane.y.word_select(p, 8) for p in range(WORD_BYTES) for lane in lanes)
 
     def _results(self, m, slot, outputs):
         """The result registers, loaded from the unit named in slot 0."""

@@ -14,7 +14,7 @@ class Lane(wiring.Component):
     unit: class of the arithmetic unit. load: take new operands. Other ports: those of the unit.
     """
 
-    registered_inputs = True
+    compact = True
 
     def __init__(self, *, unit: type[wiring.Component]):
         self.unit = unit

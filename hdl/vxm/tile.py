@@ -1,6 +1,6 @@
 """VXM tile: the 16 ALUs of one superlane, their operands, and the stream registers beside them."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, Value
+from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,8 +8,8 @@ from hdl.clock_gate import gate_whole
 from hdl.decode import fields, instruction_register, is_a
 from hdl.stamp import stamp
 from hdl.stream import DATA_BITS, STREAM_BITS, Drive, StreamSide, stream_registers, with_check_bits
-from hdl.vxm.alu import WORD_BITS, VxmAlu
-from isa.geometry import ALU_COLUMNS, ALU_ROWS, ALUS, LANES, STREAMS, Geometry, QueueKind
+from hdl.vxm.alu import VxmAlu
+from isa.geometry import ALU_COLUMNS, ALU_ROWS, ALUS, STREAMS, Geometry, QueueKind
 from isa.instructions import LARGE_UNIT_COLUMN, OPCODE_BITS, Alu, Format, Op, Source, issue_width
 
 ISSUE_BITS = issue_width(QueueKind.VXM)
@@ -57,25 +57,25 @@ class VxmTile(wiring.Component):
     def _core(self, m):
         """Everything behind the clock gate. Returns bits that keep it open for work that no port shows."""
         alus = [stamp(self.alu, large=i % ALU_COLUMNS == LARGE_UNIT_COLUMN) for i in range(ALUS)]
-        faults, buses = [], self._buses(m)
+        faults = []
         for i, alu in enumerate(alus):
             m.submodules[f"alu{i:x}"] = alu
             word = instruction_register(m, self.issue_in[i], self.issue_out[i], QueueKind.VXM, name=f"alu{i:x}")
-            faults += self._start(m, i, alus, word, buses)
+            faults += self._start(m, i, alus, word)
         error = Signal()
         m.d.sync += error.eq(Cat(faults).any())
         m.d.comb += self.error.eq(error)
         self._streams(m, alus)
         return Cat(alu.pending for alu in alus)
 
-    def _start(self, m, i, alus, word, buses):
+    def _start(self, m, i, alus, word):
         """Start the instruction in ALU i's instruction register. Returns error bits."""
         alu, field = alus[i], fields(Alu, word)
         start = Signal(name=f"start{i:x}")
         m.d.comb += [
             start.eq(is_a(word, Alu)),
             alu.start.eq(start), alu.op.eq(field["op"]),
-            alu.destination.drive.eq(field["drive"]),
+            alu.immediate.eq(field["immediate"]), alu.destination.drive.eq(field["drive"]),
             alu.destination.stream.eq(field["out_stream"]),
             alu.destination.form.eq(field["out_format"]),
         ]
@@ -84,12 +84,14 @@ class VxmTile(wiring.Component):
         with m.If(start):
             for operand in "ab":
                 port = getattr(alu, operand)
+                source = getattr(alu, f"{operand}_source")
                 with m.Switch(field[operand]):
                     with m.Case(Source.STREAM):
                         stream, form = field[f"{operand}_stream"], field[f"{operand}_format"]
-                        missing.append(self._sample(m, port, stream, form, buses, name=f"alu{i:x}_{operand}"))
+                        m.d.comb += source.form.eq(form)
+                        missing.append(self._sample(m, port, stream, form, name=f"alu{i:x}_{operand}"))
                     with m.Case(Source.IMMEDIATE):
-                        m.d.comb += port.eq(field["immediate"].replicate(LANES))
+                        m.d.comb += source.immediate.eq(1)
                     for source, vector in mesh.items():
                         with m.Case(source):
                             m.d.comb += port.eq(vector)
@@ -99,33 +101,25 @@ class VxmTile(wiring.Component):
                         m.d.comb += alu.c.eq(vector)
         return [alu.fault, *missing]
 
-    def _sample(self, m, port, stream, form, buses, *, name):
+    def _sample(self, m, port, stream, form, *, name):
         """Put the operand of a stream group on ``port``, in the caller's context. Returns 1 if a stream was not driven."""
         missing, driven = Signal(name=f"{name}_missing"), Signal(QUAD, name=f"{name}_driven")
         quad = [Signal(DATA_BITS, name=f"{name}_quad{i}") for i in range(QUAD)]
         low, high = Signal(DATA_BITS, name=f"{name}_low"), Signal(DATA_BITS, name=f"{name}_high")
         number, first = stream[QUAD_BITS:], stream[:QUAD_BITS]
-        m.d.comb += driven.eq(Cat(self.e_in.driven, self.w_in.driven).word_select(number, QUAD))
-        m.d.comb += [part.eq(bus.word_select(number, DATA_BITS)) for part, bus in zip(quad, buses, strict=True)]
+        with m.Switch(number):
+            for value in range(2 * STREAMS // QUAD):
+                side, begin = (self.e_in if value * QUAD < STREAMS else self.w_in), value * QUAD % STREAMS
+                with m.Case(value):
+                    m.d.comb += driven.eq(side.driven[begin:begin + QUAD])
+                    m.d.comb += [quad[i].eq(side.data[begin + i][:DATA_BITS]) for i in range(QUAD)]
         m.d.comb += [low.eq(Array(quad)[first]), high.eq(Mux(first[1], quad[3], quad[1]))]
+        m.d.comb += port.eq(Cat(low, high, *quad[2:]))
         with m.Switch(form):
             for choice in Format:
-                parts = {1: [low], 2: [low, high], 4: quad}[choice.size]
                 with m.Case(choice):
-                    m.d.comb += port.eq(Cat(_extended([part.word_select(lane, 8) for part in parts], choice)
-                                            for lane in range(LANES)))
                     m.d.comb += missing.eq(~(driven >> first)[:choice.size].all())
         return missing
-
-    def _buses(self, m):
-        """The 64 streams by their place in a quad: bus p is words p, 4 + p, .. of the eastward, then the westward streams."""
-        buses = []
-        for p in range(QUAD):
-            bus = Signal(2 * STREAMS // QUAD * DATA_BITS, name=f"bus{p}")
-            m.d.comb += bus.eq(Cat(side.data[stream][:DATA_BITS] for side in (self.e_in, self.w_in)
-                                   for stream in range(p, STREAMS, QUAD)))
-            buses.append(bus)
-        return buses
 
     def _streams(self, m, alus):
         """Stream registers; every ALU may drive a group of either direction with its result."""
@@ -152,8 +146,7 @@ def _placed(m, alu, *, name):
     with m.If(alu.emit.drive), m.Switch(alu.emit.form):
         for form in Format:
             with m.Case(form):
-                m.d.comb += [word.eq(Cat(alu.result.word_select(QUAD * lane + p % form.size, 8) for lane in range(LANES)))
-                             for p, word in enumerate(placed)]
+                m.d.comb += [word.eq(alu.result.word_select(p % form.size, DATA_BITS)) for p, word in enumerate(placed)]
     return [with_check_bits(word) for word in placed]
 
 
@@ -164,10 +157,3 @@ def _mesh(i, alus):
               Source.EAST: (row, column + 1), Source.WEST: (row, column - 1), Source.OWN: (row, column)}
     return {source: alus[ALU_COLUMNS * r + c].result for source, (r, c) in places.items()
             if 0 <= r < ALU_ROWS and 0 <= c < ALU_COLUMNS}
-
-
-def _extended(parts: list[Value], form: Format) -> Value:
-    """The 32-bit operand of a lane: its bytes, low byte first, extended as the format says."""
-    word = Cat(parts)
-    return word if form is Format.U8 else Cat(word, word[-1].replicate(WORD_BITS - len(word)))
-

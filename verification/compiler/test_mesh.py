@@ -52,6 +52,12 @@ def test_shared_result_waits_for_its_later_consumer():
     assert sum(o.op is Op.FMUL and Y in o.operands for o in net.operations) == 1
 
 
+def test_consumers_one_cycle_apart_both_wait():
+    shared = Node(Op.ADD, (X, Y))
+    net = one(Node(Op.ADD, (Node(Op.NOT, (shared,)), Node(Op.MUL, (shared, X)))))
+    assert len(net.operations) == 6
+
+
 def test_two_immediates_need_two_operations():
     net = one(Node(Op.ADD, (ONE, TWO)))
     assert len(net.operations) == 2

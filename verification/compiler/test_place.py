@@ -56,8 +56,9 @@ def test_planes_lie_in_different_slices_and_weights_in_16():
     placement = place([copy(x, y, range(9))], [x, y, w], NANO)
     slices = [{placement.word_of(t, p, v)[0] for v in range(9)} for t in (x, y) for p in range(4)]
     assert all(len(s) == 1 for s in slices) and len(set.union(*slices)) == 8
-    assert [placement.word_of(w, 0, v)[1] - placement.word_of(w, 0, 0)[1] for v in range(48)] == [v // 16 for v in range(48)]
-    assert len({placement.word_of(w, 0, v)[0] for v in range(48)}) == 16 and placement.hemisphere(w, 0) == 1
+    columns = words(w, placement)
+    assert [word - columns[0][1] for _, word in columns] == [v // 16 for v in range(48)]
+    assert len({index for index, _ in columns}) == 16 and placement.hemisphere(w, 0) == 1
 
 
 def test_loads_of_one_work_item_lie_in_different_slices():
@@ -82,12 +83,19 @@ def test_vectors_that_are_never_used_together_are_placed_apart():
 
 
 def test_a_table_that_is_indexed_stays_whole():
-    table, at, row = Tensor("table", "int8", 8, Kind.STATE), Tensor("at", "uint8", 1, Kind.INPUT), Tensor("row", "int8", 1)
+    table, row = Tensor("table", "int8", 8, Kind.STATE), Tensor("row", "int8", 1)
+    at = Tensor("at", "uint8", 1, Kind.INPUT)
     work = Work("lookup", 1, [(Load(table, (0,), index=Index(at, 8)), (Store(row, ((Target(0),),)),))])
     placement = place([work], [table, at, row], NANO)
     (index, first), *_ = words(table, placement)
     assert words(table, placement) == [(index, first + v) for v in range(8)]
     assert placement.group(words(at, placement)[0][0]) != placement.group(index)
+
+
+def test_weights_fill_all_slices_when_room_is_short():
+    weights = [Tensor(f"w{i}", "int8", 16, layout=Layout.WEIGHTS, hemisphere=i % 2) for i in range(2 * 600)]
+    placement = place([], weights, NANO)
+    assert len({w for t in weights for w in words(t, placement)}) == 2 * 600 * 16
 
 
 def test_too_much_is_refused_with_both_numbers():
@@ -98,7 +106,7 @@ def test_too_much_is_refused_with_both_numbers():
 
 def test_a_tensor_without_room_is_named():
     tensors = [Tensor(f"t{i}", "fp32", 300, Kind.STATE, hemisphere=0) for i in range(6)]
-    with pytest.raises(PlaceError, match=r"tensor t5 \(300 vectors in 4 slices\) finds no room: geometry nano holds 20480 words"):
+    with pytest.raises(PlaceError, match=r"tensor t5 \(300 vectors in 4 slices\) finds no room: geometry nano holds 20480"):
         place([], tensors, NANO)
 
 
@@ -118,6 +126,7 @@ def test_activations_lie_in_the_hemisphere_of_their_plane():
     for h in (0, 1):
         w = Tensor("w", "int8", 16, Kind.STATE, Layout.WEIGHTS)
         a, r = Tensor("a", "int8", 1, Kind.INPUT), Tensor("r", "int32", 1)
-        work = Work("product", 1, [(Source(), (Store(r, ((Target(0),),)),))], MatMul((WeightTile(w, 0),), (Load(a),), h))
+        source = MatMul((WeightTile(w, 0),), (Load(a),), h)
+        work = Work("product", 1, [(Source(), (Store(r, ((Target(0),),)),))], source)
         placement = place([work], [w, a, r], NANO)
         assert placement.hemisphere(w, 0) == placement.hemisphere(a, 0) == h

@@ -21,9 +21,9 @@ from compiler.graph import (
     WeightTile,
     Work,
 )
-from compiler.schedule import schedule
+from compiler.schedule import ScheduleError, schedule
 from golden import chip
-from isa import check, geometry
+from isa import check, geometry, issue
 from isa.instructions import Activate, LoadWeights, Op
 from verification.compiler.evaluate import Memory, evaluate
 from verification.compiler.graphs import RandomGraph
@@ -82,7 +82,7 @@ def test_random_graph_runs_as_evaluated(name, seed):
     agree(drawn.graph, drawn.values, point)
 
 
-# ---- single claims -----------------------------------------------------------------------------------------------------
+# ---- single claims --------------------------------------------------------------------------------------------------
 
 POINT = geometry.named("small")
 
@@ -129,12 +129,15 @@ def test_weights_that_a_plane_holds_are_not_loaded_again():
 
 def test_weights_that_have_changed_are_loaded_again():
     w = tensor("w", "int8", 32, Kind.STATE, layout=Layout.WEIGHTS, hemisphere=1)
-    a, r, x = tensor("a", "int8", 2, Kind.INPUT), tensor("r", "int32", 2), tensor("x", "int8", 1, Kind.INPUT)
+    a, r, x = tensor("a", "int8", 4, Kind.INPUT), tensor("r", "int32", 4), tensor("x", "int8", 4, Kind.INPUT)
 
     def product(i):
         return Work("product", 1, [(Source(), store(r, (i,)))], MatMul((WeightTile(w, 0),), (Load(a, (i,)),), 1))
 
-    check_graph([w, a, r, x], [product(0), Work("change", 1, [(Load(x), store(w, (17,)))]), product(1)])
+    def change(i):
+        return Work("change", 1, [(Load(x, (i,)), store(w, (17,)))])
+
+    check_graph([w, a, r, x], [step(i) for i in range(4) for step in (product, change)])
 
 
 def test_a_word_is_read_before_it_is_written_over_and_after_it_is_written():
@@ -223,3 +226,16 @@ def test_a_sum_of_many_vectors_of_one_slice_is_cut_until_no_reads_meet():
     for v in range(1, 30):
         value = Node(Op.ADD, (value, Load(x, (v,))))
     check_graph([x, y], [Work("sum", 1, [(value, store(y, (0,)))])])
+
+
+def test_a_program_longer_than_the_queues_is_refused(monkeypatch):
+    monkeypatch.setattr(issue, "QUEUE_DEPTH", 3)
+    x, y = tensor("x", "int8", 4, Kind.INPUT), tensor("y", "int8", 4)
+    with pytest.raises(ScheduleError, match="program does not fit geometry small: .* more than its depth of 3"):
+        schedule(Graph([x, y], [Work("copy", 4, [(Load(x, (0, 3, 1, 2)), store(y, range(4)))])]), POINT)
+
+
+def test_a_random_graph_runs_as_evaluated_at_full_size():
+    full = geometry.named("full")
+    drawn = RandomGraph(full, np.random.default_rng(SEED), works=10)
+    agree(drawn.graph, drawn.values, full)

@@ -36,9 +36,10 @@ def test_a_mem_tile_of_plain_amaranth_agrees_too():
 
 async def _drive(ctx, *, tile, rng, words):
     model, seen_words = MemModel(words), 0
-    stimuli = Stimuli(rng, words, busy=0.7, driven=0.4, legal=True)
-    for cycle in range(150):
-        inputs = stimuli()
+    dense = Stimuli(rng, words, busy=0.7, driven=0.4, legal=True)
+    sparse = Stimuli(rng, words, busy=0.1, driven=0.002, legal=True)   # the clock gate closes between instructions
+    for cycle in range(250):
+        inputs = dense() if cycle < 100 else sparse()
         for i in range(SLICES_PER_GROUP):
             instruction = inputs.issue[i]
             ctx.set(tile.issue_in[i], int.from_bytes(encode(instruction), "little") if instruction else 0)
@@ -54,10 +55,9 @@ async def _drive(ctx, *, tile, rng, words):
                 seen_words += word is not UNKNOWN
         assert (ctx.get(tile.error), ctx.get(tile.bank_conflict)) == (seen.error, seen.bank_conflict), cycle
         await ctx.tick()
-    assert seen_words > 2000
+    assert seen_words > 1000
 
 
-def test_host_ports_are_told_apart():
-    assert HostPort(select_bits=2, address_bits=9, data_bits=137) == HostPort(select_bits=2, address_bits=9,
-                                                                              data_bits=137)
+def test_a_host_port_of_one_memory_has_no_select():
+    assert "select" in HostPort(select_bits=2, address_bits=9, data_bits=137).members
     assert "select" not in HostPort(select_bits=0, address_bits=12, data_bits=128).members
