@@ -63,12 +63,12 @@ attrmap -modattr -remove src -remove generator -remove amaranth.hierarchy -remov
 write_verilog -norename
 """
 
-# No optimisation across instances (dfg): it would give every instance of a tile kind C++ of its own.
+# No optimisation across instances (dfg-scoped): it would give every instance of a tile kind C++ of its own.
 VERILATOR_FLAGS = (
     "--cc", "--vpi", "--no-timing", "--timescale", "1ns/1ps", "--prefix", "Vtop", "-O3",
     "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-DLPU_SIM",
     "--output-split", "20000", "--output-split-cfuncs", "200",
-    "-fno-dfg", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
+    "-fno-dfg-scoped", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
 )
 
 # Verilator groups its output in "fast" files, run every cycle, and "slow" ones, run once at start.
@@ -76,7 +76,7 @@ CXX_FLAGS = ("-std=c++20", "-faligned-new", "-fno-strict-aliasing", "-w", "-DVER
              "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0")
 CXX_FAST = ("-O1",)
 CXX_SLOW = ("-O0",)
-UNIT_BYTES = 300_000  # generated sources are compiled together up to this size: parsing Verilator's headers costs 1 s
+UNIT_BYTES = 1_200_000  # generated sources are compiled together up to this size: parsing Verilator's headers costs 1 s
 
 
 class BuildError(RuntimeError):

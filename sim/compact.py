@@ -18,7 +18,7 @@ _REGISTER = re.compile(rf"  always @\(posedge (?:\\\S+\.)?clk ?\)\n    ({_NAME})
 _ASSIGN = re.compile(rf"  assign ({_NAME})(\[[^\]]*\] )? ?= (.*);$", re.S)
 _TARGET = re.compile(rf"^\s*({_NAME})(?:\[[^\]]*\] )?\s*= ", re.M)
 _QUIRK = re.compile(r"^ *if \(\\\$auto\$verilog_backend\S+ \) begin end\n", re.M)   # makes other simulators run the block at time 0
-_KEYWORDS = frozenset("if else begin end case casez endcase default".split())
+_KEYWORDS = frozenset(["if", "else", "begin", "end", "case", "casez", "endcase", "default"])
 
 
 class CompactError(ValueError):

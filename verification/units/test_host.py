@@ -6,6 +6,8 @@ from hdl.host import Host, Readback
 from isa import geometry, hostmap
 from sim.build import build, run_bench
 
+pytestmark = pytest.mark.slice_bench
+
 
 @pytest.mark.parametrize("name", geometry.NAMES)
 def test_host_port_keeps_its_contract(name):

@@ -6,6 +6,8 @@ from hdl.icu import Icu, IcuQueue
 from isa.geometry import QueueKind, named
 from sim.build import build, run_bench
 
+pytestmark = pytest.mark.slice_bench
+
 Q = QueueKind
 # for a queue geometries differ in W, which only MEM knows, in the length of the barrier and in that of a weight load
 QUEUES = [*(("nano", kind) for kind in (Q.MEM, Q.VXM, Q.MXM_COMPUTE, Q.MXM_RESULT, Q.HOST)),

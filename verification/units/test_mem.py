@@ -14,6 +14,8 @@ from isa.instructions import encode
 from sim.build import build, run_bench
 from verification.units.mem_model import UNKNOWN, MemModel, Stimuli
 
+pytestmark = pytest.mark.slice_bench
+
 
 @pytest.mark.parametrize("name", ["nano", "small", "medium"])
 def test_a_mem_tile_does_what_its_instructions_say(name):

@@ -6,6 +6,8 @@ from hdl.mxm import Mxm
 from isa.geometry import named
 from sim.build import build, run_bench
 
+pytestmark = pytest.mark.slice_bench
+
 
 @pytest.mark.parametrize("name", ["nano", "small", "medium"])
 def test_hemisphere_matches_golden_in_every_cycle(name):

@@ -25,6 +25,8 @@ from isa.geometry import STREAMS
 from sim.build import build, run_bench
 from verification.units.stream_model import SIZES, StreamModel, random_inputs
 
+pytestmark = pytest.mark.slice_bench
+
 
 class Streams(wiring.Component):
     """One SRF with a drive request and a sample of every size; samples are eastward of incoming, westward of outgoing."""

@@ -6,6 +6,8 @@ from isa.geometry import named
 from sim.build import build, run_bench
 from verification.units.vxm_column import VxmColumn
 
+pytestmark = pytest.mark.slice_bench
+
 
 @pytest.mark.parametrize("name", ["nano", "small", "medium"])
 def test_alus_match_golden_in_every_cycle(name):
