@@ -313,7 +313,7 @@ class Placer:
         best = None
         for slices in self._choices(block):
             for bases in self.placement.room(block, slices):
-                fill = max(base % bank for base in bases) / bank * (FULL if self.dense else FILL)
+                fill = sum(base % bank for base in bases) / len(bases) / bank * (FULL if self.dense else FILL)
                 banks = {base // bank for base in bases}
                 cost = max(penalty[s, b] for s in slices for b in banks) + fill
                 if best is None or cost < best[0]:

@@ -61,7 +61,7 @@ memory_collect
 attrmap -remove src -remove generator -remove amaranth.hierarchy -remove amaranth.decoding
 attrmap -modattr -remove src -remove generator -remove amaranth.hierarchy -remove amaranth.decoding -remove lpu.kind -remove lpu.kind -remove lpu.compact
 write_verilog -norename
-"""
+"""  # noqa: E501
 
 # No optimisation across instances (dfg-scoped): it would give every instance of a tile kind C++ of its own.
 VERILATOR_FLAGS = (

@@ -58,7 +58,8 @@ class Basic(wiring.Component):
         beyond = named(m, "beyond", self.b[5:] != 0)
         amount = self.b[:5]
         negated = named(m, "negated", -self.a, 32)
-        clipped = named(m, "clipped", Mux(self.a[7:] == self.a[31].replicate(25), self.a, Cat((~a.sign).replicate(7), a.sign.replicate(25))))
+        clipped = named(m, "clipped", Mux(self.a[7:] == self.a[31].replicate(25), self.a,
+                                          Cat((~a.sign).replicate(7), a.sign.replicate(25))))
 
         def truth(condition):
             return condition.replicate(32)

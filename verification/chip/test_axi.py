@@ -12,7 +12,7 @@ from sim.build import run_bench
 from sim.machine import RtlMachine, chip_model
 from verification.placed import placed_program, random_words, read_cycle
 
-GEOMETRIES = ["nano", "small", "medium"]
+GEOMETRIES = ["nano", "small", pytest.param("medium", marks=pytest.mark.nightly)]
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
