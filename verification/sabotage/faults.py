@@ -23,13 +23,15 @@ from hdl.stream import LANE_BITS
 from hdl.sxm import Sxm
 from hdl.sxm.tile import SxmTile
 from hdl.vxm import VxmAlu, VxmTile
+from hdl.vxm.alu import WORD_BITS, WORD_BYTES, lane_of
 from isa import geometry
-from isa.geometry import STREAMS
+from isa.geometry import LANES, STREAMS
 from isa.instructions import (
     OPCODE_BITS,
     AccMode,
     Accumulate,
     Activate,
+    Format,
     Gather,
     Instruction,
     LoadWeights,
@@ -82,11 +84,15 @@ def _swapped_lanes(m, tile, value):
     return Cat(Cat(w[8:16], w[:8], w[16:]) for w in words)
 
 
-def _no_carry(m, alu, word):
+def _no_carry(m, alu, vector):
     """ADD without the carry from bit 15 to bit 16: operand a less that carry gives the same sum."""
-    lane = next(i for i, port in enumerate(alu.a) if port is word)
-    carry = (alu.a[lane][:16] + alu.b[lane][:16])[16]
-    return Mux(alu.op == Op.ADD, word - (carry << 16), word)
+    whole = [(source.form == Format.W32) & ~source.immediate for source in (alu.a_source, alu.b_source)]
+    words = [Signal(WORD_BITS, name=f"less_{lane:x}") for lane in range(LANES)]
+    for lane, word in enumerate(words):
+        a, b = lane_of(vector, lane), lane_of(alu.b, lane)
+        carry = (a[:16] + b[:16])[16]
+        m.d.comb += word.eq(a - Mux((alu.op == Op.ADD) & whole[0] & whole[1], carry << 16, 0))
+    return Cat(word.word_select(p, 8) for p in range(WORD_BYTES) for word in words)
 
 
 def _other_bank(address):
@@ -138,7 +144,7 @@ class Wrapper(wiring.Component):
             for fault in FAULTS:
                 if fault.wrapper in self.NAMES and (name == fault.ports or name.startswith(f"{fault.ports}__")):
                     healthy = Value.cast(source)
-                    wrong = fault.change(m, self, source if fault.change is _no_carry else healthy)
+                    wrong = fault.change(m, self, healthy)
                     source = Mux(number == fault.number, wrong, healthy)
             m.d.comb += Value.cast(sink).eq(source)
         return m
