@@ -150,7 +150,7 @@ class Builder:
     def lane_max(self, name, pair, n):
         """Maximum over all lanes of n int8 vectors, in every lane, by rotations of 1, 2, 4, .. lanes.
 
-        pair: the vectors, one copy in each hemisphere is not needed: the tensor's own side permutes.
+        pair: the tensor of the n vectors.
         """
         current = pair
         for r in range(math.ceil(math.log2(self.lanes))):
