@@ -35,7 +35,7 @@ class TileSetError(ValueError):
 
 @dataclass(frozen=True)
 class TileSet:
-    """Which Component stands where in the floorplan; all are made with ``geometry=``.
+    """Which Component stands where in the floorplan; all but the VXM tile, which knows none, are made with ``geometry=``.
 
     mem, vxm: tile of one group and superlane; sxm, mxm: all superlanes of a hemisphere; icu: all queues. exceptions:
     (group, superlane, Component) of single MEM and VXM tiles. Tests of the checks put faulty Components there; anything
@@ -113,7 +113,8 @@ class Superlane(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g, groups = self.geometry, row_groups(self.geometry)
-        row = {group: stamp(tile, geometry=g) for group, tile in zip(groups, self.tiles, strict=True)}
+        row = {group: stamp(tile) if group == g.vxm_group else stamp(tile, geometry=g)
+               for group, tile in zip(groups, self.tiles, strict=True)}
         for group, tile in row.items():
             m.submodules[f"tile_{group}"] = tile
         self._streams(m, list(row.values()))
@@ -222,7 +223,7 @@ class Chip(wiring.Component):
             _share(host, **{name: getattr(self, name)})
         m.d.comb += [
             self.running.eq(host.running), self.cycle.eq(host.cycle),
-            *(getattr(icu, name).eq(getattr(host, name)) for name in ("start", "running", "clear_queues")),
+            *(getattr(icu, name).eq(getattr(host, name)) for name in ("start", "stop", "clear_queues")),
             *(getattr(host, name).eq(getattr(icu, name)) for name in ("halted", "parked", "underrun", "illegal")),
         ]
 

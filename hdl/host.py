@@ -76,7 +76,7 @@ def run_ports(geometry: Geometry) -> dict:
     """Members of HostControl that go to the chip."""
     queues, groups = len(geometry.queues), geometry.groups
     return {
-        "start": Out(1), "running": Out(1), "cycle": Out(CYCLE_BITS), "clear_queues": Out(1),
+        "start": Out(1), "stop": Out(1), "running": Out(1), "cycle": Out(CYCLE_BITS), "clear_queues": Out(1),
         "halted": In(queues), "parked": In(queues), "underrun": In(queues), "illegal": In(queues),
         "undriven": In(groups), "bank_conflict": In(groups),
     }
@@ -300,7 +300,7 @@ class _ReadPipe:
 class HostControl(wiring.Component):
     """AXI4-Lite slave: registers, start and end of a run, cycle counter, watchdog, sticky errors.
 
-    start: one cycle, the one before cycle 0. running: 1 in cycles 0 .. done-1. cycle: number of the cycle while
+    start: one cycle, the one before cycle 0. running: 1 in cycles 0 .. done-1. stop: 1 in cycle done-1. cycle: number of the cycle while
     running, then done. clear_queues: one cycle. locked: the memories belong to the run (from the start command on).
 
     One bit for each queue: halted and parked are levels; underrun and illegal are pulses. One bit for each group:
@@ -393,7 +393,7 @@ class HostControl(wiring.Component):
         status = hostmap.register("STATUS")
         m.d.comb += [
             self.start.eq(pending & self.quiet),
-            self.locked.eq(pending | self.running),
+            self.locked.eq(pending | self.running), self.stop.eq(finished | expired),
             finished.eq(self.running & self.halted.all() & (left == 1)),
             expired.eq(self.running & (self.cycle + 1 == values["WATCHDOG"]) & ~finished),
             values["STATUS"][status.field("running").lo].eq(self.running),
@@ -407,7 +407,7 @@ class HostControl(wiring.Component):
             m.d.sync += self.cycle.eq(self.cycle + 1)
             with m.If(self.halted.all()):
                 m.d.sync += left.eq(left - 1)
-            with m.If(finished | expired):
+            with m.If(self.stop):
                 m.d.sync += [self.running.eq(0), done.eq(finished)]
         return expired
 

@@ -42,12 +42,12 @@ def text_host_port() -> HostPort:
 class IcuQueue(wiring.Component):
     """One instruction queue: text memory of QUEUE_DEPTH instructions and its issue logic.
 
-    start: one cycle, the one before cycle 0. running: 1 in cycles 0, 1, .. of the run; nothing issues without it.
-    Every start begins at entry 0 with clean state; the text stays.
+    start: one cycle, the one before cycle 0. stop: the last cycle of a run; nothing issues from the next one on. Every
+    start begins at entry 0 with clean state; the text stays.
     issue: bits 0 .. issue_width(kind)-1 of the instruction that issues in this cycle; opcode 0 if there is none. NOP,
     Repeat, Sync, Notify and Halt stay inside. Bursts come as one instruction with n = 1 in each cycle. Absent for kinds
     without instructions of their own.
-    notify: the queue issues Notify. release: comes barrier - 1 cycles after a Notify and wakes the queue if it was
+    notify: the queue issues Notify. wake: comes barrier - 1 cycles after a Notify and releases the queue if it was
     parked at or before that Notify, so that its next instruction issues barrier cycles after it.
     halted, from the cycle after Halt, and parked, from the cycle after Sync: levels.
     underrun: 1 for one cycle if the queue is empty (beyond its text, or an entry of opcode 0); it then stops, but is
@@ -55,17 +55,19 @@ class IcuQueue(wiring.Component):
     illegal: 1 for each instruction that this queue does not know, a count of 0, and a Repeat that repeats nothing or is
     faster than its burst; such an instruction takes one cycle and issues nothing.
 
-    host: see :class:`hdl.mem.HostPort`, while not running. Writing entry i makes the text i + 1 instructions long;
+    host: see :class:`hdl.mem.HostPort`, not during a run. Writing entry i makes the text i + 1 instructions long;
     clear makes it empty; sim_load = 1 at a clock edge makes it QUEUE_DEPTH long (what was not loaded is unknown).
     id: SRAM id (isa.hostmap.queue_sram_id). sim_load, sim_dump: see sim/rtl/lpu_sram.v.
     """
+
+    registered = True
 
     def __init__(self, *, kind: QueueKind, geometry: Geometry):
         self.kind, self.geometry = kind, geometry
         self.width = issue_width(kind)
         self.burst = next((cls for cls in unit_instructions(kind) if "n" in layout(cls)), None)
         super().__init__({
-            "start": In(1), "running": In(1), "clear": In(1), "notify": Out(1), "release": In(1),
+            "start": In(1), "stop": In(1), "clear": In(1), "notify": Out(1), "wake": In(1),
             "halted": Out(1), "parked": Out(1), "underrun": Out(1), "illegal": Out(1),
             "host": In(text_host_port()), "id": In(ID_BITS), "sim_load": In(1), "sim_dump": In(1),
             **({"issue": Out(self.width)} if self.width else {}),
@@ -75,10 +77,7 @@ class IcuQueue(wiring.Component):
         m = Module()
         self._state()
         self._fetch(m)
-        with m.If(self.start):
-            m.d.sync += [self.active.eq(1), self.halted.eq(0), self.parked.eq(0), self.wait.eq(0), self.again.eq(0),
-                         self.beats.eq(0), self.repeatable.eq(0)]
-        with m.Elif(self.running & self.active):
+        with m.If(self.active):
             with m.If(self.parked):
                 self._park(m)
             with m.Elif(self.beats != 0):
@@ -92,10 +91,15 @@ class IcuQueue(wiring.Component):
         self._repetitions(m)
         if self.width:
             self._issue(m)
+        with m.If(self.start):   # last: it wins
+            m.d.sync += [self.active.eq(1), self.halted.eq(0), self.parked.eq(0), self.wait.eq(0), self.again.eq(0),
+                         self.beats.eq(0), self.repeatable.eq(0)]
+        with m.Elif(self.stop):
+            m.d.sync += self.active.eq(0)
         return m
 
     def _state(self):
-        self.active = Signal()                       # between start and Halt or under-run
+        self.active = Signal()                       # between start and Halt, under-run or stop
         self.head = Signal(TEXT_BITS)                # the next instruction
         self.filled = Signal()                       # head is within the text
         self.consume = Signal()
@@ -133,10 +137,10 @@ class IcuQueue(wiring.Component):
             m.d.sync += length.eq(host.address + 1)
 
     def _park(self, m):
-        enough = timing.barrier(self.geometry) - 2   # cycles that a queue in time has been parked when release comes
+        enough = timing.barrier(self.geometry) - 2   # cycles that a queue in time has been parked when it is woken
         with m.If(self.parked_for != enough):
             m.d.sync += self.parked_for.eq(self.parked_for + 1)
-        with m.Elif(self.release):
+        with m.Elif(self.wake):
             m.d.sync += self.parked.eq(0)
 
     def _decode(self, m):
@@ -258,7 +262,7 @@ class IcuQueue(wiring.Component):
 class Icu(wiring.Component):
     """All instruction queues of a chip and the barrier between them.
 
-    start, running, clear_queues: to all queues, see :class:`IcuQueue`. halted, parked, underrun, illegal: one bit for
+    start, stop, clear_queues: to all queues, see :class:`IcuQueue`. halted, parked, underrun, illegal: one bit for
     each queue, numbered as in Geometry.queues. issue_<index>: issue bus of a queue (see :meth:`issue_of`), absent for
     kinds without instructions of their own.
 
@@ -271,7 +275,7 @@ class Icu(wiring.Component):
         count = len(geometry.queues)
         buses = {_bus(queue): Out(issue_width(queue.kind)) for queue in geometry.queues if issue_width(queue.kind)}
         super().__init__({
-            "start": In(1), "running": In(1), "clear_queues": In(1),
+            "start": In(1), "stop": In(1), "clear_queues": In(1),
             "halted": Out(count), "parked": Out(count), "underrun": Out(count), "illegal": Out(count),
             "queue": In(count), "address": In(ENTRY_BITS), "write": In(1), "data": In(TEXT_BITS),
             "read_data": Out(TEXT_BITS), "sim_load": In(1), "sim_dump": In(1), **buses,
@@ -285,15 +289,12 @@ class Icu(wiring.Component):
         m = Module()
         queues = [stamp(IcuQueue, kind=queue.kind, geometry=self.geometry) for queue in self.geometry.queues]
         line = Signal(timing.barrier(self.geometry) - 1)
-        with m.If(self.running):
-            m.d.sync += line.eq(Cat(Cat(part.notify for part in queues).any(), line))
-        with m.Else():
-            m.d.sync += line.eq(0)
+        m.d.sync += line.eq(Mux(self.start, 0, Cat(Cat(part.notify for part in queues).any(), line)))
         reading = Signal(len(queues))
         m.d.sync += reading.eq(Mux(self.write, 0, self.queue))
         for i, (queue, part) in enumerate(zip(self.geometry.queues, queues)):
             m.submodules[f"queue_{i}"] = part
-            self._connect(m, i, part, release=line[-1], id=queue_sram_id(self.geometry, i))
+            self._connect(m, i, part, wake=line[-1], id=queue_sram_id(self.geometry, i))
             if self.issue_of(queue) is not None:
                 m.d.comb += self.issue_of(queue).eq(part.issue)
         with m.If(reading.any()):
@@ -304,7 +305,7 @@ class Icu(wiring.Component):
 
     def _connect(self, m, i, part, **inputs):
         m.d.comb += [
-            part.start.eq(self.start), part.running.eq(self.running), part.clear.eq(self.clear_queues),
+            part.start.eq(self.start), part.stop.eq(self.stop), part.clear.eq(self.clear_queues),
             self.halted[i].eq(part.halted), self.parked[i].eq(part.parked),
             self.underrun[i].eq(part.underrun), self.illegal[i].eq(part.illegal),
             part.host.valid.eq(self.queue[i]), part.host.write.eq(self.write), part.host.address.eq(self.address),

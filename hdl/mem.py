@@ -60,6 +60,8 @@ class MemTile(wiring.Component):
     All registers stand behind one clock gate, which is open only while something moves through the tile.
     """
 
+    registered = True
+
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
         super().__init__({

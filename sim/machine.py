@@ -201,7 +201,7 @@ def chip_model(geometry: Geometry) -> builder.Model:
     text = builder.elaborate(make, name, repr(geometry))
     # A monitor only listens: sharing its code would mean to copy all its inputs in every cycle.
     monitors = [kind for kind in stamp.kinds_in(text) if kind.startswith("srfmonitor_")]
-    return builder.build(text, name, optimize=True, flat=monitors)
+    return builder.build(text, name, flat=monitors)
 
 
 class RtlMachine(Machine):

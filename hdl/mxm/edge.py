@@ -57,6 +57,8 @@ class MxmEdge(wiring.Component):
     All registers stand behind a clock gate that is open only while something moves through the tile.
     """
 
+    registered = True
+
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
         planes = PLANES_PER_HEMISPHERE

@@ -74,6 +74,8 @@ class SupercellPair(wiring.Component):
     Without valid, load or install nothing but the two control bits is clocked.
     """
 
+    registered = True
+
     west: In(ActivationWave()).array(PLANES_PER_HEMISPHERE)
     east: Out(ActivationWave()).array(PLANES_PER_HEMISPHERE)
     weights: In(WeightRow()).array(PLANES_PER_HEMISPHERE)

@@ -57,6 +57,8 @@ class SxmNetwork(wiring.Component):
     All registers stand behind a clock gate that is open only while a vector moves through the network.
     """
 
+    registered = True
+
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
         s = geometry.superlanes

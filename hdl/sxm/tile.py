@@ -41,6 +41,8 @@ class SxmTile(wiring.Component):
     All registers stand behind a clock gate that is open only while something moves through the tile.
     """
 
+    registered = True
+
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
         super().__init__({

@@ -106,10 +106,12 @@ class VxmAlu(wiring.Component):
     start, op, a, b, c, destination: the operation that starts in this cycle and its operands.
     a, b, c, result: vectors of 16 words as four planes of 16 bytes, like the streams they come from: byte p of lane i is
     byte 16 * p + i. a_source, b_source: how a and b become words, see :class:`Operand`.
-    pending: a result is on its way, or ``emit`` is not 0.
-    fault: the operation that starts would end in the same cycle as one that started earlier (it then wins), or the ALU does
-    not have it (it then does nothing).
+    pending: a result is on its way, or ``emit`` or ``fault`` is not 0.
+    fault: 1 for one cycle, the one after a start, if that operation ends in the same cycle as one that started earlier (it
+    then wins), or the ALU does not have it (it then does nothing).
     """
+
+    registered = True
 
     def __init__(self, *, large: bool):
         self.large = large
@@ -134,7 +136,7 @@ class VxmAlu(wiring.Component):
             moving = [slot.unit[i] for slot in slots[1:unit.stages]]   # in slot 0 the result is ready
             outputs.append(self._unit(m, unit, words, starts[i], Cat(starts[i], *moving).any()))
         self._results(m, slots[0], outputs)
-        m.d.comb += self.pending.eq(Cat(self.emit.drive, *(slot.unit for slot in slots)).any())
+        m.d.comb += self.pending.eq(Cat(self.emit.drive, self.fault, *(slot.unit for slot in slots)).any())
         return m
 
     def _pipeline(self, m, units, starts):
@@ -155,7 +157,7 @@ class VxmAlu(wiring.Component):
             else:
                 with m.Else():
                     m.d.sync += slot.unit.eq(0)
-        m.d.comb += self.fault.eq(Cat(faults).any())
+        m.d.sync += self.fault.eq(Cat(faults).any())
         return slots
 
     def _words(self, m):

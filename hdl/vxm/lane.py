@@ -14,8 +14,6 @@ class Lane(wiring.Component):
     unit: class of the arithmetic unit. load: take new operands. Other ports: those of the unit.
     """
 
-    compact = True
-
     def __init__(self, *, unit: type[wiring.Component]):
         self.unit = unit
         super().__init__({"load": In(1), **{name: member.flow(member.shape)

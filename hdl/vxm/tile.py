@@ -9,7 +9,7 @@ from hdl.decode import fields, instruction_register, is_a
 from hdl.stamp import stamp
 from hdl.stream import DATA_BITS, STREAM_BITS, Drive, StreamSide, stream_registers, with_check_bits
 from hdl.vxm.alu import VxmAlu
-from isa.geometry import ALU_COLUMNS, ALU_ROWS, ALUS, STREAMS, Geometry, QueueKind
+from isa.geometry import ALU_COLUMNS, ALU_ROWS, ALUS, STREAMS, QueueKind
 from isa.instructions import LARGE_UNIT_COLUMN, OPCODE_BITS, Alu, Format, Op, Source, issue_width
 
 ISSUE_BITS = issue_width(QueueKind.VXM)
@@ -27,7 +27,7 @@ class VxmTile(wiring.Component):
 
     ALU i stands in row i // 4 and column i % 4; north is one row up, east one column up.
 
-    geometry: any; all superlanes are alike. alu: the ALU's kind, exchangeable for tests of the checks.
+    All superlanes of all geometries are alike. alu: the ALU's kind, exchangeable for tests of the checks.
 
     e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
     issue_in[i], issue_out[i]: issue bus of ALU i; opcode 0 when empty.
@@ -37,8 +37,10 @@ class VxmTile(wiring.Component):
     All registers stand behind one clock gate, which is open only while something moves through the tile.
     """
 
-    def __init__(self, *, geometry: Geometry, alu: type = VxmAlu):
-        self.geometry, self.alu = geometry, alu
+    registered = True
+
+    def __init__(self, *, alu: type = VxmAlu):
+        self.alu = alu
         super().__init__({
             "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
             "issue_in": In(ISSUE_BITS).array(ALUS), "issue_out": Out(ISSUE_BITS).array(ALUS), "error": Out(1),
@@ -57,19 +59,19 @@ class VxmTile(wiring.Component):
     def _core(self, m):
         """Everything behind the clock gate. Returns bits that keep it open for work that no port shows."""
         alus = [stamp(self.alu, large=i % ALU_COLUMNS == LARGE_UNIT_COLUMN) for i in range(ALUS)]
-        faults = []
+        missing = []
         for i, alu in enumerate(alus):
             m.submodules[f"alu{i:x}"] = alu
             word = instruction_register(m, self.issue_in[i], self.issue_out[i], QueueKind.VXM, name=f"alu{i:x}")
-            faults += self._start(m, i, alus, word)
-        error = Signal()
-        m.d.sync += error.eq(Cat(faults).any())
-        m.d.comb += self.error.eq(error)
+            missing += self._start(m, i, alus, word)
+        undriven = Signal()
+        m.d.sync += undriven.eq(Cat(missing).any())
+        m.d.comb += self.error.eq(Cat(undriven, *(alu.fault for alu in alus)).any())
         self._streams(m, alus)
         return Cat(alu.pending for alu in alus)
 
     def _start(self, m, i, alus, word):
-        """Start the instruction in ALU i's instruction register. Returns error bits."""
+        """Start the instruction in ALU i's instruction register. Returns bits for operands that nobody drove."""
         alu, field = alus[i], fields(Alu, word)
         start = Signal(name=f"start{i:x}")
         m.d.comb += [
@@ -99,7 +101,7 @@ class VxmTile(wiring.Component):
                 for source, vector in mesh.items():
                     with m.Case(source):
                         m.d.comb += alu.c.eq(vector)
-        return [alu.fault, *missing]
+        return missing
 
     def _sample(self, m, port, stream, form, *, name):
         """Put the operand of a stream group on ``port``, in the caller's context. Returns 1 if a stream was not driven."""

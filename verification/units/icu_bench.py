@@ -24,7 +24,7 @@ class Bench:
         self.buses = {q.index: getattr(dut, f"issue_{q.index}") for q in QUEUES if issue_width(q.kind)}
 
     async def reset(self):
-        for name in ("start", "running", "clear_queues", "queue", "address", "write", "data", "sim_load", "sim_dump"):
+        for name in ("start", "stop", "clear_queues", "queue", "address", "write", "data", "sim_load", "sim_dump"):
             getattr(self.dut, name).value = 0
         await start(self.dut)
 
@@ -47,7 +47,7 @@ class Bench:
         issues, levels = defaultdict(dict), []
         dut.start.value = 1
         await FallingEdge(dut.clk)
-        dut.start.value, dut.running.value = 0, 1
+        dut.start.value = 0
         await ReadOnly()
         for cycle in range(count):
             for index, bus in self.buses.items():
@@ -56,8 +56,9 @@ class Bench:
                     issues[cycle][index] = canonical(word)
             levels.append(tuple(int(getattr(dut, n).value) for n in ("halted", "parked", "underrun", "illegal")))
             await FallingEdge(dut.clk)
-        dut.running.value = 0
+        dut.stop.value = 1
         await FallingEdge(dut.clk)
+        dut.stop.value = 0
         return issues, levels
 
     async def check(self, texts, expansion):

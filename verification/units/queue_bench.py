@@ -39,7 +39,7 @@ class Bench:
         self.dut, self.rng = dut, rng(KIND.name)
 
     async def reset(self):
-        for name in ("start", "running", "clear", "release", "sim_load", "sim_dump", "id", "host__valid"):
+        for name in ("start", "stop", "clear", "wake", "sim_load", "sim_dump", "id", "host__valid"):
             getattr(self.dut, name).value = 0
         await start(self.dut)
 
@@ -72,18 +72,23 @@ class Bench:
         releases = {cycle + BARRIER - 1 for cycle in notified}
         dut.start.value = 1
         await FallingEdge(dut.clk)
-        dut.start.value, dut.running.value = 0, 1
+        dut.start.value = 0
         await ReadOnly()
         for cycle in range(count):
             self._record(run, cycle)
             if cycle == 0:
-                await FallingEdge(dut.clk)   # leave the read-only phase: the release of cycle 1 at the earliest
+                await FallingEdge(dut.clk)   # leave the read-only phase: the wake of cycle 1 at the earliest
             else:
-                dut.release.value = cycle in releases
+                dut.wake.value = cycle in releases
                 await FallingEdge(dut.clk)
-        dut.running.value, dut.release.value = 0, 0
-        await FallingEdge(dut.clk)
+        dut.wake.value = 0
+        await self.stop()
         return run
+
+    async def stop(self):
+        self.dut.stop.value = 1
+        await FallingEdge(self.dut.clk)
+        self.dut.stop.value = 0
 
     def _record(self, run, cycle):
         dut = self.dut
@@ -171,14 +176,14 @@ async def the_longest_nop_and_repeat_are_exact(dut):
         texts += [[single, Repeat(n=n, d=d), some(bench), Halt()] for n, d in ((1, 65535), (65535, 1), (300, 211))]
     for text in texts:
         await bench.load(text)
-        dut.running.value, dut.start.value = 1, 1
+        dut.start.value = 1
         await FallingEdge(dut.clk)
         dut.start.value, begin = 0, get_sim_time("ns")
         await RisingEdge(dut.halted)       # half a cycle into the one after the Halt
         passed = (get_sim_time("ns") - begin + PERIOD_NS / 2) / PERIOD_NS
         assert passed - 1 == expand({QUEUE.name: text}, GEOMETRY).halts[QUEUE.name], text
         await FallingEdge(dut.clk)
-        dut.running.value = 0
+        await bench.stop()
 
 
 @cocotb.test(skip=not WIDTH)

@@ -33,7 +33,7 @@ class VxmColumn(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        tiles = [stamp(VxmTile, geometry=self.geometry) for _ in range(self.geometry.superlanes)]
+        tiles = [stamp(VxmTile) for _ in range(self.geometry.superlanes)]
         for k, tile in enumerate(tiles):
             m.submodules[f"tile{k}"] = tile
             for name in ("e_in", "w_in"):
