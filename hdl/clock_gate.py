@@ -8,10 +8,16 @@ Amaranth's own simulator cannot run the gate, the same statements become registe
 """
 
 import contextlib
+from abc import abstractmethod
 
-from amaranth import ClockDomain, ClockSignal, DomainRenamer, EnableInserter, Instance, Module, ResetSignal, Value
+from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, EnableInserter, Instance, Module, ResetSignal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from hdl import stamp
+
+PENDING = {"pending": Out(1)}
+"""The port that the core of a :class:`Gated` tile has; the tile itself need not have it."""
 
 
 @contextlib.contextmanager
@@ -34,13 +40,36 @@ def gated(m: Module, enable: Value, *, name: str):
     yield name
 
 
-def gate_whole(m: Module, core: Module, enable: Value):
-    """Add ``core`` to ``m``; its ``sync`` registers are clocked only in cycles with ``enable`` = 1 and in reset."""
-    if stamp.is_pure():
-        m.submodules.core = EnableInserter(enable)(core)
-        return
-    m.domains.gated = domain = ClockDomain("gated", local=True)
-    m.d.comb += domain.rst.eq(ResetSignal())
-    m.submodules.gate = Instance("lpu_clock_gate", i_clk=ClockSignal(), i_enable=enable | ResetSignal(),
-                                 o_gated=domain.clk)
-    m.submodules.core = DomainRenamer("gated")(core)
+class Gated(wiring.Component):
+    """A tile that is clocked only while something moves through it.
+
+    All its registers are in its core, a Component with the same ports and ``pending``: a function of registers
+    that is 1 while the core must be clocked whatever arrives. The inputs that open the gate are those of :meth:`wakes`. In
+    reset the gate is open.
+
+    ports: members of the tile's signature. core: class of the core, made with ``parameters``.
+    """
+
+    def __init__(self, ports: dict, core: type, **parameters):
+        self._core, self._parameters = core, parameters
+        super().__init__(ports)
+
+    @abstractmethod
+    def wakes(self) -> list[Value]:
+        """Inputs of which any bit that is 1 opens the gate in the same cycle."""
+
+    def elaborate(self, platform):
+        m = Module()
+        core = stamp.stamp(self._core, **self._parameters)
+        for name in self.signature.members:   # the same signals: assignments would cost time in every tool
+            setattr(core, name, getattr(self, name))
+        enable = Cat(core.pending, *self.wakes()).any()
+        if stamp.is_pure():
+            m.submodules.core = EnableInserter(enable)(core)
+            return m
+        m.domains.gated = domain = ClockDomain("gated", local=True)
+        m.d.comb += domain.rst.eq(ResetSignal())
+        m.submodules.gate = Instance("lpu_clock_gate", i_clk=ClockSignal(), i_enable=enable | ResetSignal(),
+                                     o_gated=domain.clk)
+        m.submodules.core = DomainRenamer("gated")(core)
+        return m

@@ -7,7 +7,7 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import gate_whole
+from hdl.clock_gate import PENDING, Gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.sram import ID_BITS, Sram
 from hdl.stream import STREAM_BITS, WORD_BITS, Drive, StreamSide, sample, split_drive, stream_registers
@@ -43,7 +43,7 @@ def mem_host_port(geometry: Geometry) -> HostPort:
                     data_bits=WORD_BITS)
 
 
-class MemTile(wiring.Component):
+class MemTile(Gated):
     """Four MEM slices of one superlane and the stream registers of their group g.
 
     An instruction on issue_in in cycle t (superlane k: t = T + k) is in the instruction register, which is issue_out,
@@ -60,29 +60,34 @@ class MemTile(wiring.Component):
     All registers stand behind one clock gate, which is open only while something moves through the tile.
     """
 
+    def __init__(self, *, geometry: Geometry):
+        self.geometry = geometry
+        super().__init__(_ports(geometry), MemCore, geometry=geometry)
+
+    def wakes(self):
+        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven, self.host.valid]
+
+
+def _ports(geometry: Geometry) -> dict:
+    return {
+        "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
+        "issue_in": In(ISSUE_BITS).array(SLICES_PER_GROUP), "issue_out": Out(ISSUE_BITS).array(SLICES_PER_GROUP),
+        "error": Out(1), "bank_conflict": Out(1), "host": In(mem_host_port(geometry)),
+        "id": In(ID_BITS), "id_step": In(ID_BITS), "sim_load": In(1), "sim_dump": In(1),
+    }
+
+
+class MemCore(wiring.Component):
+    """What a :class:`MemTile` has behind its clock gate."""
+
     registered = True
 
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
-        super().__init__({
-            "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
-            "issue_in": In(ISSUE_BITS).array(SLICES_PER_GROUP), "issue_out": Out(ISSUE_BITS).array(SLICES_PER_GROUP),
-            "error": Out(1), "bank_conflict": Out(1), "host": In(mem_host_port(geometry)),
-            "id": In(ID_BITS), "id_step": In(ID_BITS), "sim_load": In(1), "sim_dump": In(1),
-        })
+        super().__init__(_ports(geometry) | PENDING)
 
     def elaborate(self, platform):
-        m, core = Module(), Module()
-        pending = self._core(core)
-        opcodes = [word[:OPCODE_BITS] for word in (*self.issue_in, *self.issue_out)]
-        driven = [side.driven for side in (self.e_in, self.w_in, self.e_out, self.w_out)]
-        busy = Signal()
-        m.d.comb += busy.eq(Cat(*opcodes, *driven, pending, self.error, self.bank_conflict, self.host.valid).any())
-        gate_whole(m, core, busy)
-        return m
-
-    def _core(self, m):
-        """Everything behind the clock gate. Returns bits that keep it open for work that no port shows."""
+        m = Module()
         slices = [_Slice.build(m, self, i) for i in range(SLICES_PER_GROUP)]
         error, bank_conflict = Signal(), Signal()
         m.d.sync += [error.eq(_or([part.undriven for part in slices])),
@@ -92,7 +97,10 @@ class MemTile(wiring.Component):
         for name, incoming, outgoing in (("east", self.e_in, self.e_out), ("west", self.w_in, self.w_out)):
             drives = [Drive(getattr(part, name), part.word) for part in slices]
             stream_registers(m, incoming, outgoing, drives, name=name)
-        return Cat(part.pending for part in slices)
+        opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
+        m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, error, bank_conflict,
+                                        *(part.pending for part in slices)).any())
+        return m
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ class _Slice:
     pending: Value
 
     @classmethod
-    def build(cls, m: Module, tile: MemTile, i: int) -> "_Slice":
+    def build(cls, m: Module, tile: MemCore, i: int) -> "_Slice":
         word = instruction_register(m, tile.issue_in[i], tile.issue_out[i], QueueKind.MEM, name=f"slice{i}")
         access = _Access(m, tile, i, word)
         r_data = _memory(m, tile, i, access)

@@ -210,7 +210,7 @@ def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=Fal
     designs = tiles.split(to_verilog(text, name), name, () if whole else stamp.registered_in(text))
     by_name = {design.name: design for design in designs}
     extra = [Path(path).resolve() for path in extra_sources]
-    top, *parts = [_Job.plan(d, [by_name[tile] for tile in d.tiles], kinds, flat, extra) for d in designs]
+    top, *parts = [_Job.plan(d, [by_name[tile] for tile in sorted(d.tiles)], kinds, flat, extra) for d in designs]
     top = replace(top, flags=(*top.flags, "--vpi", *(["--public-flat-rw"] if internals else []), *(["--trace"] if waves else [])),
                   prefix="Vtop", control=_visible(top.design) + top.control,
                   sources=tuple(dict.fromkeys([*top.sources, *(path for path in extra if path.suffix != ".cpp")])))
@@ -301,10 +301,11 @@ def _sources(verilog, extra):
 
 
 def _control(design, kinds, flat):
-    """Verilator configuration: kinds with many instances are compiled once."""
-    instances = Counter(re.findall(r"^  (\w+) +\S+ \($", design.verilog, re.M))
-    inside = [kind for kind in kinds if instances[kind] and kind not in design.tiles]
-    lines = [f'{"no_inline" if instances[kind] > 1 and kind not in flat else "inline"} -module "{kind}"' for kind in inside]
+    """Verilator configuration: leaves with many instances are compiled once."""
+    counts = Counter(part for module in design.modules for part in design.instances_in(module))
+    inside = [kind for kind in kinds if kind in design.modules]
+    shared = {kind for kind in inside if counts[kind] > 1 and kind not in flat and not set(kinds) & set(design.instances_in(kind))}
+    lines = [f'{"no_inline" if kind in shared else "inline"} -module "{kind}"' for kind in inside]
     return "\n".join(["`verilator_config", *lines]) + "\n"
 
 

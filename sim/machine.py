@@ -191,17 +191,21 @@ class GoldenMachine(Machine):
         return self._memory[self.image].copy()
 
 
-def chip_model(geometry: Geometry) -> builder.Model:
-    """The simulator of a whole chip; built once for each state of the sources."""
+def chip_text(geometry: Geometry) -> str:
+    """RTLIL of a whole chip, module ``chip_<geometry>``; elaborated once for each state of the sources."""
     def make():
         from hdl.chip import Chip  # here, so that the golden machine needs no HDL
         return Chip(geometry=geometry)
 
-    name = f"chip_{geometry.name}"
-    text = builder.elaborate(make, name, repr(geometry))
+    return builder.elaborate(make, f"chip_{geometry.name}", repr(geometry))
+
+
+def chip_model(geometry: Geometry) -> builder.Model:
+    """The simulator of a whole chip; built once for each state of the sources."""
+    text = chip_text(geometry)
     # A monitor only listens: sharing its code would mean to copy all its inputs in every cycle.
     monitors = [kind for kind in stamp.kinds_in(text) if kind.startswith("srfmonitor_")]
-    return builder.build(text, name, flat=monitors)
+    return builder.build(text, f"chip_{geometry.name}", flat=monitors)
 
 
 class RtlMachine(Machine):

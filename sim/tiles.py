@@ -17,10 +17,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 STROBES = ("sim_load", "sim_dump")
+_HEADER = re.compile(r"^module \S+? ?\((.*?)\);", re.M | re.S)
 _MODULE = re.compile(r"^module (\S+?) ?\(.*?^endmodule\n", re.M | re.S)
 _PORT = re.compile(r"^  (input|output) (?:signed )?(?:\[(\d+):0\] )?(\w+) ?;$", re.M)
 _INSTANCE = re.compile(r"^  (\\\S+|\w+) +(?:#\(.*?\n  \) )?(?:\\\S+|\w+) +\($", re.M | re.S)
 _SERIAL = re.compile(r"(?<![\w$])_\d+_(?![\w$])|\\\$auto\$\S+(?= )")
+
+
+class TileError(ValueError):
+    """A module that can't stand apart."""
 
 
 @dataclass(frozen=True)
@@ -46,40 +51,52 @@ class Port:
 class Design:
     """A Verilog module with the modules below it, down to the registered kinds: one simulator.
 
-    tiles: the registered kinds it holds directly.
+    modules: Verilog of each module by name. tiles: the registered kinds that they hold.
     """
 
     name: str
-    verilog: str
-    tiles: tuple[str, ...]
+    modules: dict[str, str]
+    tiles: frozenset[str]
+
+    @property
+    def verilog(self) -> str:
+        return "\n".join(self.modules.values())
 
     @cached_property
     def ports(self) -> list[Port]:
         """The ports of the module itself."""
-        body = next(match[0] for match in _MODULE.finditer(self.verilog) if match[1].removeprefix("\\") == self.name)
-        return [Port(name, int(high or 0) + 1, direction == "output") for direction, high, name in _PORT.findall(body)]
+        found = _PORT.findall(self.modules[self.name])
+        for name in re.split(r",", _HEADER.search(self.modules[self.name])[1]):
+            if name.strip() not in {port for _, _, port in found}:
+                raise TileError(f"{self.name}: can't read the port {name.strip()!r}; is it a word of Verilog?")
+        return [Port(name, int(high or 0) + 1, direction == "output") for direction, high, name in found]
+
+    def instances_in(self, module: str) -> list[str]:
+        """The modules that a module instantiates, one entry for each instance."""
+        return _instances(self.modules[module])
 
 
 def split(verilog: str, top: str, registered: Collection[str]) -> list[Design]:
-    """Cut a design at its registered kinds: the top first, then each kind that it reaches, every one before its parts.
-
-    Modules that the text does not hold are left alone.
-    """
+    """Cut a design at its registered kinds: the top first, then each kind that it reaches."""
     modules = {match[1].removeprefix("\\"): _numbered(match[0]) for match in _MODULE.finditer(verilog)}
     designs, todo = {}, [top]
     while todo:
-        name = todo.pop()
-        designs.pop(name, None)   # it moves behind what holds it
-        inside, tiles, ahead = {}, set(), [name]
-        while ahead:
-            module = ahead.pop()
-            inside[module] = modules[module]
-            below = {instance.removeprefix("\\") for instance in _INSTANCE.findall(modules[module])} & modules.keys()
-            tiles |= below & set(registered)
-            ahead += sorted(below - inside.keys() - set(registered))
-        designs[name] = Design(name, "\n".join(inside.values()), tuple(sorted(tiles)))
-        todo += sorted(tiles)
+        name = todo.pop(0)
+        if name not in designs:
+            inside, tiles, ahead = {}, set(), [name]
+            while ahead:
+                module = ahead.pop()
+                inside[module] = modules[module]
+                below = modules.keys() & _instances(modules[module])
+                tiles |= below & set(registered)
+                ahead += sorted(below - inside.keys() - set(registered))
+            designs[name] = Design(name, dict(sorted(inside.items())), frozenset(tiles))
+            todo += sorted(tiles)
     return list(designs.values())
+
+
+def _instances(module: str) -> list[str]:
+    return [name.removeprefix("\\") for name in _INSTANCE.findall(module)]
 
 
 def _numbered(module: str) -> str:

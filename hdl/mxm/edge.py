@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import gate_whole, gated
+from hdl.clock_gate import PENDING, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SUM_BITS, ActivationWave, PartialSums, sums_of
 from hdl.stream import (
@@ -36,7 +36,7 @@ ISSUE_BITS = max(issue_width(kind) for kind in MXM_QUEUES)
 _SUM_BYTES = SUM_BITS // 8
 
 
-class MxmEdge(wiring.Component):
+class MxmEdge(Gated):
     """Superlane k of one hemisphere's MXM, both planes, and the stream registers of group g.
 
     An instruction on issue_in in cycle t (t = T + k) is in the instruction register, which is issue_out, in t+1:
@@ -57,32 +57,37 @@ class MxmEdge(wiring.Component):
     All registers stand behind a clock gate that is open only while something moves through the tile.
     """
 
+    def __init__(self, *, geometry: Geometry):
+        self.geometry = geometry
+        super().__init__(_ports(geometry), EdgeCore, geometry=geometry)
+
+    def wakes(self):
+        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven]
+
+
+def _ports(geometry: Geometry) -> dict:
+    planes = PLANES_PER_HEMISPHERE
+    return {
+        "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
+        "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "issue_out": Out(ISSUE_BITS).array(len(QUEUES)),
+        "activation": Out(ActivationWave()).array(planes),
+        "row": Out(DATA_BITS).array(planes, LANES), "load": Out(geometry.superlanes).array(planes),
+        "result": In(PartialSums()).array(planes), "result_valid": In(1).array(planes),
+        "error": Out(1),
+    }
+
+
+class EdgeCore(wiring.Component):
+    """What a :class:`MxmEdge` has behind its clock gate."""
+
     registered = True
 
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
-        planes = PLANES_PER_HEMISPHERE
-        super().__init__({
-            "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
-            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "issue_out": Out(ISSUE_BITS).array(len(QUEUES)),
-            "activation": Out(ActivationWave()).array(planes),
-            "row": Out(DATA_BITS).array(planes, LANES), "load": Out(geometry.superlanes).array(planes),
-            "result": In(PartialSums()).array(planes), "result_valid": In(1).array(planes),
-            "error": Out(1),
-        })
+        super().__init__(_ports(geometry) | PENDING)
 
     def elaborate(self, platform):
-        m, core = Module(), Module()
-        self._core(core)
-        opcodes = [word[:OPCODE_BITS] for word in (*self.issue_in, *self.issue_out)]
-        driven = [side.driven for side in (self.e_in, self.w_in, self.e_out, self.w_out)]
-        valid = [wave.valid for wave in self.activation]
-        busy = Signal()
-        m.d.comb += busy.eq(Cat(*opcodes, *driven, *self.load, *valid, self.error).any())
-        gate_whole(m, core, busy)
-        return m
-
-    def _core(self, m):
+        m = Module()
         words = [instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=f"p{p}_{kind.value}")
                  for q, (kind, p) in enumerate(QUEUES)]
         errors, drives = [], []
@@ -100,6 +105,10 @@ class MxmEdge(wiring.Component):
         for side, (name, incoming, outgoing) in enumerate(sides):
             requests = [Drive(selects[side], by_stream) for selects, by_stream in drives]
             stream_registers(m, incoming, outgoing, requests, name=name)
+        opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
+        waves = [bit for wave in self.activation for bit in (wave.valid, wave.install)]
+        m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, *self.load, *waves, failed).any())
+        return m
 
     def _weights(self, m, p, word):
         """Sample a row of weights and say which column group loads it. Returns the operand error."""

@@ -6,7 +6,7 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import gated
+from hdl.clock_gate import PENDING, Gated, gated
 from hdl.stream import DATA_BITS
 from isa.geometry import LANES
 
@@ -58,7 +58,7 @@ def sums_of(bundle) -> list:
     return [getattr(bundle, f"s{j:x}") for j in range(LANES)]
 
 
-class SupercellPair(wiring.Component):
+class SupercellPair(Gated):
     """Supercell (k, j) of both planes of a hemisphere.
 
     A supercell multiplies the activations of superlane k (16 inputs) by its weights, adds the partial sums of supercell
@@ -71,22 +71,40 @@ class SupercellPair(wiring.Component):
       ``east.install`` follows in t+1.
     - ``weights.load`` in t: the row is in the buffer from t+1 on.
 
-    Without valid, load or install nothing but the two control bits is clocked.
+    All registers stand behind a clock gate that is open only while something moves through the pair.
     """
+
+    def __init__(self):
+        super().__init__(_PORTS, PairCore)
+
+    def wakes(self):
+        return [*(bit for wave in self.west for bit in (wave.valid, wave.install)), *(row.load for row in self.weights)]
+
+
+_PORTS = {
+    "west": In(ActivationWave()).array(PLANES_PER_HEMISPHERE),
+    "east": Out(ActivationWave()).array(PLANES_PER_HEMISPHERE),
+    "weights": In(WeightRow()).array(PLANES_PER_HEMISPHERE),
+    "south": In(PartialSums()).array(PLANES_PER_HEMISPHERE),
+    "north": Out(PartialSums()).array(PLANES_PER_HEMISPHERE),
+}
+
+
+class PairCore(wiring.Component):
+    """What a :class:`SupercellPair` has behind its clock gate. Without valid, load or install nothing but the two control
+    bits of a plane is clocked."""
 
     registered = True
 
-    west: In(ActivationWave()).array(PLANES_PER_HEMISPHERE)
-    east: Out(ActivationWave()).array(PLANES_PER_HEMISPHERE)
-    weights: In(WeightRow()).array(PLANES_PER_HEMISPHERE)
-    south: In(PartialSums()).array(PLANES_PER_HEMISPHERE)
-    north: Out(PartialSums()).array(PLANES_PER_HEMISPHERE)
+    def __init__(self):
+        super().__init__(_PORTS | PENDING)
 
     def elaborate(self, platform):
         m = Module()
         for p in range(PLANES_PER_HEMISPHERE):
             active = self._weights(m, p)
             self._multiply(m, p, active)
+        m.d.comb += self.pending.eq(Cat(bit for wave in self.east for bit in (wave.valid, wave.install)).any())
         return m
 
     def _weights(self, m, p):

@@ -4,7 +4,7 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import gate_whole
+from hdl.clock_gate import PENDING, Gated
 from hdl.stream import DATA_BITS, STREAM_BITS
 from isa.geometry import Geometry
 from isa.instructions import Shift, layout
@@ -46,7 +46,7 @@ class NetworkResult(wiring.Signature):
         return "NetworkResult()"
 
 
-class SxmNetwork(wiring.Component):
+class SxmNetwork(Gated):
     """Two shifters and one permuter over the S superlanes of one hemisphere, each with a vector every cycle.
 
     Operands arrive staggered: those of superlane k are at port k one cycle after those of superlane k-1. Delay
@@ -57,24 +57,37 @@ class SxmNetwork(wiring.Component):
     All registers stand behind a clock gate that is open only while a vector moves through the network.
     """
 
+    def __init__(self, *, geometry: Geometry):
+        self.geometry = geometry
+        super().__init__(_ports(geometry), NetworkCore, geometry=geometry)
+
+    def wakes(self):
+        return [port.valid for ports in (*self.shift, self.permute) for port in ports]
+
+
+def _ports(geometry: Geometry) -> dict:
+    s = geometry.superlanes
+    return {
+        "shift": In(ShiftOperand()).array(SHIFTERS, s), "shifted": Out(NetworkResult()).array(SHIFTERS, s),
+        "permute": In(PermuteOperand()).array(s), "permuted": Out(NetworkResult()).array(s),
+    }
+
+
+class NetworkCore(wiring.Component):
+    """What a :class:`SxmNetwork` has behind its clock gate."""
+
     registered = True
 
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
-        s = geometry.superlanes
-        super().__init__({
-            "shift": In(ShiftOperand()).array(SHIFTERS, s), "shifted": Out(NetworkResult()).array(SHIFTERS, s),
-            "permute": In(PermuteOperand()).array(s), "permuted": Out(NetworkResult()).array(s),
-        })
+        super().__init__(_ports(geometry) | PENDING)
 
     def elaborate(self, platform):
-        m, core = Module(), Module()
-        valid = self._permuter(core)
+        m = Module()
+        valid = self._permuter(m)
         for n in range(SHIFTERS):
-            valid += self._shifter(core, n)
-        busy = Signal()
-        m.d.comb += busy.eq(Cat(valid).any())
-        gate_whole(m, core, busy)
+            valid += self._shifter(m, n)
+        m.d.comb += self.pending.eq(Cat(valid).any())
         return m
 
     def _shifter(self, m, n):
@@ -114,11 +127,11 @@ def _shift(vector, amount, up, fill, *, lanes):
 def _align(m, operands, ports, name):
     """Delay the operands of superlane k by S-1-k cycles, so that all belong to the vector of the last superlane.
 
-    operands: [superlane][operand] of 128 bits. Returns the aligned vectors, the stream of the aligned vector, and bits
-    that are 1 while a register must be clocked.
+    operands: [superlane][operand] of 128 bits. Returns the aligned vectors, the stream of the aligned vector, and
+    registers that are 1 while a later one must be clocked.
     """
     s = len(ports)
-    aligned, streams, busy = [], ports[0].stream, [port.valid for port in ports]
+    aligned, streams, busy = [], ports[0].stream, []
     for k, port in enumerate(ports):
         valid, words = port.valid, operands[k]
         for stage in range(s - 1 - k):

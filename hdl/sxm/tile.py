@@ -4,7 +4,7 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import gate_whole, gated
+from hdl.clock_gate import PENDING, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.stream import (
     DATA_BITS,
@@ -26,7 +26,7 @@ QUEUES = tuple((kind, unit) for kind, count in SXM_QUEUES for unit in range(coun
 ISSUE_BITS = max(issue_width(kind) for kind, _ in QUEUES)
 
 
-class SxmTile(wiring.Component):
+class SxmTile(Gated):
     """Superlane k of one hemisphere's SXM and the stream registers of group g.
 
     An instruction on issue_in in cycle t (t = T + k) is in the instruction register, which is issue_out, in t+1; in
@@ -41,31 +41,34 @@ class SxmTile(wiring.Component):
     All registers stand behind a clock gate that is open only while something moves through the tile.
     """
 
-    registered = True
-
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
-        super().__init__({
-            "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
-            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "issue_out": Out(ISSUE_BITS).array(len(QUEUES)),
-            "shift": Out(ShiftOperand()).array(SHIFTERS), "shifted": In(NetworkResult()).array(SHIFTERS),
-            "permute": Out(PermuteOperand()), "permuted": In(NetworkResult()),
-            "error": Out(1),
-        })
+        super().__init__(_PORTS, SxmCore)
+
+    def wakes(self):
+        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven,
+                *(result.valid for result in (*self.shifted, self.permuted))]
+
+
+_PORTS = {
+    "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
+    "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "issue_out": Out(ISSUE_BITS).array(len(QUEUES)),
+    "shift": Out(ShiftOperand()).array(SHIFTERS), "shifted": In(NetworkResult()).array(SHIFTERS),
+    "permute": Out(PermuteOperand()), "permuted": In(NetworkResult()),
+    "error": Out(1),
+}
+
+
+class SxmCore(wiring.Component):
+    """What a :class:`SxmTile` has behind its clock gate."""
+
+    registered = True
+
+    def __init__(self):
+        super().__init__(_PORTS | PENDING)
 
     def elaborate(self, platform):
-        m, core = Module(), Module()
-        pending = self._core(core)
-        opcodes = [word[:OPCODE_BITS] for word in (*self.issue_in, *self.issue_out)]
-        driven = [side.driven for side in (self.e_in, self.w_in, self.e_out, self.w_out)]
-        results = [result.valid for result in (*self.shifted, self.permuted)]
-        busy = Signal()
-        m.d.comb += busy.eq(Cat(*opcodes, *driven, *results, *pending, self.error).any())
-        gate_whole(m, core, busy)
-        return m
-
-    def _core(self, m):
-        """Everything behind the clock gate. Returns bits that keep it open for work that no other port shows."""
+        m = Module()
         build = {QueueKind.SXM_SHIFT: self._shift, QueueKind.SXM_PERMUTE: self._permute,
                  QueueKind.SXM_DISTRIBUTE: self._distribute, QueueKind.SXM_TRANSPOSE: self._transpose}
         units = []
@@ -79,7 +82,10 @@ class SxmTile(wiring.Component):
         for incoming, outgoing, name in ((self.e_in, self.e_out, "east"), (self.w_in, self.w_out, "west")):
             drives = [Drive(getattr(unit, name), unit.words) for unit in units]
             stream_registers(m, incoming, outgoing, drives, name=name)
-        return [unit.valid for unit in units]
+        opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
+        m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, failed,
+                                        *(unit.valid for unit in units)).any())
+        return m
 
     def _shift(self, m, n, word, name):
         active, field = is_a(word, Shift), fields(Shift, word)

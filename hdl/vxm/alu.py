@@ -14,7 +14,7 @@ from hdl.arith.fp_to_int import FpToInt
 from hdl.arith.int_mul import IntMul
 from hdl.arith.int_to_fp import IntToFp
 from hdl.arith.rsqrt import Rsqrt
-from hdl.clock_gate import gated
+from hdl.clock_gate import PENDING, Gated, gated
 from hdl.stamp import stamp
 from hdl.vxm.lane import Lane
 from isa import timing
@@ -93,13 +93,13 @@ def _extended(low: Value, form: Format) -> Value:
     return low if form is Format.U8 else low.as_signed()
 
 
-class VxmAlu(wiring.Component):
+class VxmAlu(Gated):
     """One ALU in 16 lanes; starts one operation a cycle.
 
     An operation that starts in cycle t shows in ``result`` from t + 1 + e on, e being its execute stages
     (:func:`isa.timing.alu_stages`); the register holds until the next result. ``emit`` is the destination of the result in
-    its first cycle and all 0 in other cycles. Every unit has operand registers of its own and stands behind a clock gate
-    that is open only while it works.
+    its first cycle and all 0 in other cycles. All registers stand behind a clock gate that is open only while the ALU
+    works.
 
     large: the ALU has the large units (exp2, rsqrt).
 
@@ -111,16 +111,30 @@ class VxmAlu(wiring.Component):
     then wins), or the ALU does not have it (it then does nothing).
     """
 
+    def __init__(self, *, large: bool):
+        super().__init__(_PORTS, AluCore, large=large)
+
+    def wakes(self):
+        return [self.start]
+
+
+_PORTS = {
+    "start": In(1), "op": In(OP_BITS), "destination": In(Destination),
+    "a": In(VECTOR_BITS), "b": In(VECTOR_BITS), "c": In(VECTOR_BITS), "result": Out(VECTOR_BITS),
+    "a_source": In(Operand), "b_source": In(Operand), "immediate": In(WORD_BITS),
+    "emit": Out(Destination), "fault": Out(1), **PENDING,
+}
+
+
+class AluCore(wiring.Component):
+    """What a :class:`VxmAlu` has behind its clock gate. Every unit has operand registers of its own and stands behind a
+    clock gate that is open only while it works."""
+
     registered = True
 
     def __init__(self, *, large: bool):
         self.large = large
-        super().__init__({
-            "start": In(1), "op": In(OP_BITS), "destination": In(Destination),
-            "a": In(VECTOR_BITS), "b": In(VECTOR_BITS), "c": In(VECTOR_BITS), "result": Out(VECTOR_BITS),
-            "a_source": In(Operand), "b_source": In(Operand), "immediate": In(WORD_BITS),
-            "emit": Out(Destination), "pending": Out(1), "fault": Out(1),
-        })
+        super().__init__(_PORTS)
 
     def elaborate(self, platform):
         m = Module()

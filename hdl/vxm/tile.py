@@ -4,7 +4,7 @@ from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import gate_whole
+from hdl.clock_gate import PENDING, Gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.stamp import stamp
 from hdl.stream import DATA_BITS, STREAM_BITS, Drive, StreamSide, stream_registers, with_check_bits
@@ -17,7 +17,7 @@ QUAD = Format.W32.size
 QUAD_BITS = QUAD.bit_length() - 1
 
 
-class VxmTile(wiring.Component):
+class VxmTile(Gated):
     """All 16 ALUs of superlane k and the stream registers of the VXM's group g.
 
     An instruction on issue_in[i] in cycle t (t = T + k) is in ALU i's instruction register, which is issue_out[i], in t+1.
@@ -37,27 +37,30 @@ class VxmTile(wiring.Component):
     All registers stand behind one clock gate, which is open only while something moves through the tile.
     """
 
+    def __init__(self, *, alu: type = VxmAlu):
+        super().__init__(_PORTS, VxmCore, alu=alu)
+
+    def wakes(self):
+        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven]
+
+
+_PORTS = {
+    "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
+    "issue_in": In(ISSUE_BITS).array(ALUS), "issue_out": Out(ISSUE_BITS).array(ALUS), "error": Out(1),
+}
+
+
+class VxmCore(wiring.Component):
+    """What a :class:`VxmTile` has behind its clock gate."""
+
     registered = True
 
-    def __init__(self, *, alu: type = VxmAlu):
+    def __init__(self, *, alu: type):
         self.alu = alu
-        super().__init__({
-            "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
-            "issue_in": In(ISSUE_BITS).array(ALUS), "issue_out": Out(ISSUE_BITS).array(ALUS), "error": Out(1),
-        })
+        super().__init__(_PORTS | PENDING)
 
     def elaborate(self, platform):
-        m, core = Module(), Module()
-        pending = self._core(core)
-        opcodes = [word[:OPCODE_BITS] for word in (*self.issue_in, *self.issue_out)]
-        driven = [side.driven for side in (self.e_in, self.w_in, self.e_out, self.w_out)]
-        busy = Signal()
-        m.d.comb += busy.eq(Cat(*opcodes, *driven, pending, self.error).any())
-        gate_whole(m, core, busy)
-        return m
-
-    def _core(self, m):
-        """Everything behind the clock gate. Returns bits that keep it open for work that no port shows."""
+        m = Module()
         alus = [stamp(self.alu, large=i % ALU_COLUMNS == LARGE_UNIT_COLUMN) for i in range(ALUS)]
         missing = []
         for i, alu in enumerate(alus):
@@ -68,7 +71,10 @@ class VxmTile(wiring.Component):
         m.d.sync += undriven.eq(Cat(missing).any())
         m.d.comb += self.error.eq(Cat(undriven, *(alu.fault for alu in alus)).any())
         self._streams(m, alus)
-        return Cat(alu.pending for alu in alus)
+        opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
+        working = [alu.pending for alu in alus]
+        m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, self.error, *working).any())
+        return m
 
     def _start(self, m, i, alus, word):
         """Start the instruction in ALU i's instruction register. Returns bits for operands that nobody drove."""

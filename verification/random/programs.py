@@ -356,7 +356,8 @@ class _Generator:
         w = self.geometry.words
         if kind is None and self.rng.random() < 0.2:
             return self.rng.choice((0, w // 2 - 1, w // 2, w - 1))
-        return self.rng.choice(self.image.by_kind[kind] if kind else self.image.held)
+        kind = kind or self.rng.choices(self.image.KINDS, (5, 3, 1, 1))[0]   # maps make tame numbers
+        return self.rng.choice(self.image.by_kind[kind])
 
     def _stream(self, queue: Queue, size=1, reads=True) -> int:
         """A stream group of either direction; for operands only directions that MEM can drive toward the queue."""
@@ -432,7 +433,7 @@ class _Generator:
         if op is Op.SELECT:
             fields["c"] = rng.choice(self._neighbours(unit))
         if rng.random() < 0.7:
-            form = rng.choice(list(Format))
+            form = self._format()
             fields |= {"drive": 1, "out_format": form, "out_stream": self._stream(queue, form.size, reads=False)}
         alu = Alu(**fields)
         self._repeat(lambda cycle, _: self._place(queue, cycle, alu), self._cycle(queue), 1)
@@ -440,10 +441,14 @@ class _Generator:
     def _source(self, queue, operand):
         kind = self.rng.random()
         if kind < 0.5:
-            form = self.rng.choice(list(Format))
+            form = self._format()
             return {operand: Source.STREAM, f"{operand}_format": form,
                     f"{operand}_stream": self._stream(queue, form.size)}
         return {operand: Source.IMMEDIATE if kind < 0.65 else self.rng.choice(self._neighbours(queue.unit))}
+
+    def _format(self):
+        """Half of all operands and results are whole words: narrow ones hide what happens in the upper bytes."""
+        return self.rng.choice((Format.W32, self.rng.choice(list(Format))))
 
     @staticmethod
     def _neighbours(unit):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amaranth import Cat, Instance, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Instance, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -51,13 +51,16 @@ LATE_SUPERLANE = 1
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong, in which wrapper, at which ports; change(m, tile, value) gives what a port carries instead."""
+    """What is wrong, in which wrapper, and for each port concerned change(m, tile, value): what it carries instead."""
 
     number: int
     claim: str
     wrapper: str
-    ports: str
-    change: Callable
+    changes: dict[str, Callable]
+
+    def change_of(self, port: str) -> Callable | None:
+        """The change for a port, given for itself or for the interface it belongs to."""
+        return next((change for name, change in self.changes.items() if port == name or port.startswith(f"{name}__")), None)
 
 
 def _field(cls: type[Instruction], name: str, new: Callable) -> Callable:
@@ -85,14 +88,27 @@ def _swapped_lanes(m, tile, value):
 
 
 def _no_carry(m, alu, vector):
-    """ADD without the carry from bit 15 to bit 16: operand a less that carry gives the same sum."""
-    whole = [(source.form == Format.W32) & ~source.immediate for source in (alu.a_source, alu.b_source)]
+    """ADD without the carry from bit 15 to bit 16: operand a less that carry, as whole words, gives the same sum."""
     words = [Signal(WORD_BITS, name=f"less_{lane:x}") for lane in range(LANES)]
     for lane, word in enumerate(words):
-        a, b = lane_of(vector, lane), lane_of(alu.b, lane)
+        a, b = _operand(alu.a_source, alu.immediate, vector, lane), _operand(alu.b_source, alu.immediate, alu.b, lane)
         carry = (a[:16] + b[:16])[16]
-        m.d.comb += word.eq(a - Mux((alu.op == Op.ADD) & whole[0] & whole[1], carry << 16, 0))
-    return Cat(word.word_select(p, 8) for p in range(WORD_BYTES) for word in words)
+        m.d.comb += word.eq(a - (carry << 16))
+    return Mux(alu.op == Op.ADD, Cat(word.word_select(p, 8) for p in range(WORD_BYTES) for word in words), vector)
+
+
+def _operand(source, immediate, vector, lane):
+    """The word that an ALU makes of an operand in one lane."""
+    word = whole = lane_of(vector, lane)
+    for form in (Format.I8, Format.U8, Format.I16):
+        low = whole[:8 * form.size]
+        word = Mux(source.form == form, low if form is Format.U8 else low.as_signed(), word)
+    return Mux(source.immediate, immediate, word)
+
+
+def _whole_words(m, alu, source):
+    """ADD takes operand a as it comes."""
+    return Mux(alu.op == Op.ADD, Const(Format.W32, len(source)), source)
 
 
 def _other_bank(address):
@@ -100,26 +116,26 @@ def _other_bank(address):
 
 
 FAULTS = tuple(Fault(i, *fault) for i, fault in enumerate((
-    ("MEM swaps lanes 0 and 1 of eastward words", "mem", "e_out__data", _swapped_lanes),
-    ("MEM drives westward streams a cycle late", "mem", "w_out", _late),
-    ("Read takes the word of the other bank", "mem", "issue_in", _field(Read, "address", _other_bank)),
-    ("Gather ignores its limit", "mem", "issue_in", _field(Gather, "limit", lambda a: (1 << 13))),
-    ("instructions reach one superlane of one MEM group a cycle late", "late", "issue_in", _late),
-    ("MEM loses westward stream 31", "mem", "w_out__driven", lambda m, tile, v: Cat(v[:31], 0)),
-    ("ADD drops a carry", "alu", "a", _no_carry),
-    ("the VXM's immediate loses its top byte", "vxm", "issue_in", lambda m, tile, w: Cat(w[:-8], 0)),
-    ("ACC starts from a stale entry", "edge", "issue_in",
-     _field(Accumulate, "mode", lambda mode: Mux(mode == AccMode.START, AccMode.ADD, mode))),
-    ("uint8 activations are taken as int8", "edge", "issue_in", _field(Activate, "type", lambda t: 0)),
-    ("ABC does not install weights", "edge", "issue_in", _field(Activate, "install", lambda t: 0)),
-    ("LW fills the wrong column group", "edge", "issue_in", _field(LoadWeights, "group", lambda j: j ^ 1)),
-    ("a partial sum loses bit 20 on its way north", "pair", "north__0__s3", lambda m, tile, v: Cat(v[:20], 0, v[21:])),
-    ("Shift moves one lane too far", "sxm", "issue_in", _field(Shift, "amount", lambda n: n + 1)),
-    ("Shift fills with zero", "sxm", "issue_in", _field(Shift, "fill", lambda n: 0)),
-    ("Permute uses the wrong map pair", "sxm", "issue_in", _field(Permute, "map_stream", lambda s: s ^ 2)),
-    ("Transpose drives the other half of the streams", "sxm", "issue_in",
-     _field(Transpose, "out_stream", lambda s: s ^ 16)),
-    ("queue 0 issues a cycle late", "icu", "issue_0", _late),
+    ("MEM swaps lanes 0 and 1 of eastward words", "mem", {"e_out__data": _swapped_lanes}),
+    ("MEM drives westward streams a cycle late", "mem", {"w_out": _late}),
+    ("Read takes the word of the other bank", "mem", {"issue_in": _field(Read, "address", _other_bank)}),
+    ("Gather ignores its limit", "mem", {"issue_in": _field(Gather, "limit", lambda a: (1 << 13))}),
+    ("instructions reach one superlane of one MEM group a cycle late", "late", {"issue_in": _late}),
+    ("MEM loses westward stream 31", "mem", {"w_out__driven": lambda m, tile, v: Cat(v[:31], 0)}),
+    ("ADD drops a carry", "alu", {"a": _no_carry, "a_source": _whole_words}),
+    ("the VXM's immediate loses its top byte", "vxm", {"issue_in": lambda m, tile, w: Cat(w[:-8], 0)}),
+    ("ACC starts from a stale entry", "edge",
+     {"issue_in": _field(Accumulate, "mode", lambda mode: Mux(mode == AccMode.START, AccMode.ADD, mode))}),
+    ("uint8 activations are taken as int8", "edge", {"issue_in": _field(Activate, "type", lambda t: 0)}),
+    ("ABC does not install weights", "edge", {"issue_in": _field(Activate, "install", lambda t: 0)}),
+    ("LW fills the wrong column group", "edge", {"issue_in": _field(LoadWeights, "group", lambda j: j ^ 1)}),
+    ("a partial sum loses bit 20 on its way north", "pair", {"north__0__s3": lambda m, tile, v: Cat(v[:20], 0, v[21:])}),
+    ("Shift moves one lane too far", "sxm", {"issue_in": _field(Shift, "amount", lambda n: n + 1)}),
+    ("Shift fills with zero", "sxm", {"issue_in": _field(Shift, "fill", lambda n: 0)}),
+    ("Permute uses the wrong map pair", "sxm", {"issue_in": _field(Permute, "map_stream", lambda s: s ^ 2)}),
+    ("Transpose drives the other half of the streams", "sxm",
+     {"issue_in": _field(Transpose, "out_stream", lambda s: s ^ 16)}),
+    ("queue 0 issues a cycle late", "icu", {"issue_0": _late}),
 ), start=1))
 
 
@@ -130,22 +146,22 @@ class Wrapper(wiring.Component):
     NAMES: tuple[str, ...]
 
     def __init__(self, **parameters):
-        self.parameters = parameters
-        super().__init__(stamp(self.KIND, **parameters).signature)
+        self.tile = stamp(self.KIND, **parameters)
+        super().__init__(self.tile.signature)
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.tile = tile = stamp(self.KIND, **self.parameters)
+        m.submodules.tile = tile = self.tile
         m.submodules.fault = Instance("lpu_fault", o_number=(number := Signal(8)))
         inner = {path: value for path, _, value in tile.signature.flatten(tile)}
         for path, member, value in self.signature.flatten(self):
             source, sink = (value, inner[path]) if member.flow == In else (inner[path], value)
             name = "__".join(map(str, path))
             for fault in FAULTS:
-                if fault.wrapper in self.NAMES and (name == fault.ports or name.startswith(f"{fault.ports}__")):
+                change = fault.change_of(name) if fault.wrapper in self.NAMES else None
+                if change is not None:
                     healthy = Value.cast(source)
-                    wrong = fault.change(m, self, healthy)
-                    source = Mux(number == fault.number, wrong, healthy)
+                    source = Mux(number == fault.number, change(m, self, healthy), healthy)
             m.d.comb += Value.cast(sink).eq(source)
         return m
 

@@ -10,9 +10,7 @@ from verification.compare import compare_run
 from verification.random.programs import generate, seed_from_environment
 from verification.sabotage.faults import FAULTS, SABOTAGED, faulty_model
 
-pytestmark = pytest.mark.nightly   # the chip that carries the faults takes minutes to build
-
-PROGRAMS = 12   # random programs within which a fault must be found
+PROGRAMS = 40   # random programs within which a fault must be found
 HEALTHY = 3
 
 
