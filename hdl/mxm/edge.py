@@ -12,7 +12,6 @@ from hdl.stream import (
     DATA_BITS,
     Drive,
     StreamSide,
-    chosen_group,
     sample,
     split_drive,
     stream_registers,
@@ -113,7 +112,7 @@ class EdgeCore(wiring.Component):
     def _weights(self, m, p, word):
         """Sample a row of weights and say which column group loads it. Returns the operand error."""
         loading, field = is_a(word, LoadWeights), fields(LoadWeights, word)
-        words, driven = chosen_group(self.e_in, self.w_in, field["stream"], size=LANES)
+        words, driven = sample(m, self.e_in, self.w_in, field["stream"], loading, name=f"p{p}_weights", size=LANES)
         load = Signal(self.geometry.superlanes, name=f"p{p}_load")
         m.d.sync += load.eq(Cat(loading & (field["group"] == j) for j in range(self.geometry.superlanes)))
         m.d.comb += self.load[p].eq(load)

@@ -11,7 +11,6 @@ from hdl.stream import (
     STREAM_BITS,
     Drive,
     StreamSide,
-    chosen_group,
     sample,
     split_drive,
     stream_registers,
@@ -121,7 +120,7 @@ class SxmCore(wiring.Component):
 
     def _transpose(self, m, n, word, name):
         active, field = is_a(word, Transpose), fields(Transpose, word)
-        words, driven = chosen_group(self.e_in, self.w_in, field["stream"], size=LANES)
+        words, driven = sample(m, self.e_in, self.w_in, field["stream"], active, name=name, size=LANES)
         valid = Signal(name=f"{name}_valid")
         stream = Signal(STREAM_BITS + 1, name=f"{name}_stream", reset_less=True)
         rows = [Signal(DATA_BITS, name=f"{name}_row{i:x}", reset_less=True) for i in range(LANES)]

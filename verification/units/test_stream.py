@@ -1,4 +1,4 @@
-"""Stream registers, drive requests and sampling: the Verilog modules and their Amaranth twins."""
+"""Stream registers, drive requests and sampling, in Verilator and in Amaranth's own simulator."""
 
 import os
 import random
@@ -48,7 +48,6 @@ class Streams(wiring.Component):
             found, driven = sample(m, self.incoming, self.outgoing, getattr(self, f"stream{size}"),
                                    getattr(self, f"enable{size}"), name=f"sample{size}", size=size)
             m.d.comb += [getattr(self, f"sample{size}").eq(Cat(found)), getattr(self, f"sampled{size}").eq(driven)]
-        assert [drive.size for drive in drives] == list(SIZES)
         stream_registers(m, self.incoming, self.outgoing, drives, name="srf")
         return m
 
@@ -57,7 +56,7 @@ def test_stream_registers_and_samples_agree_in_every_cycle():
     run_bench(build(Streams(), "streams"), "verification.units.stream_bench")
 
 
-def test_stream_registers_of_plain_amaranth_agree_too():
+def test_stream_registers_agree_in_amaranths_simulator_too():
     seed = int(os.environ.get("LPU_SEED", "1"))
     print(f"LPU_SEED={seed}")
     with stamp.pure():
@@ -87,15 +86,6 @@ def test_stream_registers_of_plain_amaranth_agree_too():
 
     simulator.add_testbench(bench)
     simulator.run()
-
-
-def test_words_that_repeat_are_one_group():
-    words = [Signal(WORD_BITS) for _ in range(STREAMS)]
-    select = Signal(STREAMS)
-    assert Drive(select, words[0]).size == 1
-    assert Drive(select, [words[0]] * STREAMS).size == 1
-    assert Drive(select, [words[i % 4] for i in range(STREAMS)]).size == 4
-    assert Drive(select, words).size == STREAMS
 
 
 @pytest.mark.parametrize("call", [
