@@ -7,7 +7,7 @@ of it needs only their ports. So :func:`split` cuts a design at its registered k
 Verilog module with the same ports that hands inputs and outputs over through DPI to :func:`bridge`, its C++ side, at every
 edge of the clock it is given; a stand-in behind a closed clock gate costs nothing.
 
-Simulation strobes (``STROBES``) work without the clock and are handed on when they rise. `verification/units/test_tiles.py`
+Simulation strobes (``STROBES``) work without the clock and are handed on when they change. `verification/units/test_tiles.py`
 holds every registered kind to its promise.
 """
 
@@ -131,7 +131,8 @@ def stand_in(tile: Design) -> str:
         f"    {name}_edge({', '.join(['tile', *given, *taken])});",
         *(f"    {p.name} <= next_{p.name};" for p in outputs),
         "  end",
-        *(f"  always @(posedge {strobe}) {name}_settle({', '.join(['tile', *given])});" for strobe in STROBES if strobe in given),
+        *(f"  always @(posedge {strobe}, negedge {strobe}) {name}_settle({', '.join(['tile', *given])});"
+          for strobe in STROBES if strobe in given),
         "endmodule\n",
     ]
     return "\n".join(lines)
