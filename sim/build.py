@@ -3,10 +3,10 @@
 Amaranth -> RTLIL -> yosys -> Verilog -> Verilator -> C++ compiler -> executable with cocotb inside. Registered tile kinds go
 through Verilator and compiler by themselves and are shared by all designs (:mod:`sim.tiles`). A unit bench is::
 
-    from sim.build import build, run_bench
+    from sim.build import build, elaborate, run_bench
 
     def test_adder_matches_golden():
-        model = build(Adder(width=32), "adder")                      # seconds the first time, then cached
+        model = build(elaborate(Adder, "adder", width=32), "adder")   # seconds the first time, then cached
         run_bench(model, "verification.units.adder_bench", env={"WIDTH": 32})
 
 where ``verification/units/adder_bench.py`` holds the ``@cocotb.test()`` coroutines. The handle ``dut`` has the ports of
@@ -233,15 +233,18 @@ def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=Fal
     return made or Model(name, directory, compiler().identity, 0.0)
 
 
-def elaborate(make, name, parameters, packages=("hdl", "isa")):
-    """RTLIL text of ``make()`` as module ``name``, cached under the content of our ``packages`` and ``parameters``.
+def elaborate(make, name, **parameters):
+    """RTLIL text of ``make(**parameters)`` as module ``name``: large designs take long to elaborate, but none to read back.
 
-    parameters: text that tells designs of one name apart. Elaborating a chip takes seconds, reading it back none.
+    make: a Component class, or a function that returns a Component. Cached under the parameters and the content of hdl/, isa/
+    and the package in which ``make`` is defined.
     """
-    files = sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
-    key = _digest(name, parameters, importlib.metadata.version("amaranth"), *(path.read_text() for path in files))
+    folders = {ROOT / "hdl", ROOT / "isa", Path(sys.modules[make.__module__].__file__).resolve().parent}
+    files = sorted({path for folder in folders for path in folder.rglob("*.py")})
+    key = _digest(name, stamp.kind_name(make, parameters), importlib.metadata.version("amaranth"),
+                  *(path.read_text() for path in files))
     directory = build_directory() / "cache" / "rtlil" / f"{name}-{key}"
-    _once(directory, lambda temporary: (temporary / "design.il").write_text(stamp.link(make(), name)))
+    _once(directory, lambda temporary: (temporary / "design.il").write_text(stamp.link(make(**parameters), name)))
     return (directory / "design.il").read_text()
 
 

@@ -193,11 +193,8 @@ class GoldenMachine(Machine):
 
 def chip_text(geometry: Geometry) -> str:
     """RTLIL of a whole chip, module ``chip_<geometry>``; elaborated once for each state of the sources."""
-    def make():
-        from hdl.chip import Chip  # here, so that the golden machine needs no HDL
-        return Chip(geometry=geometry)
-
-    return builder.elaborate(make, f"chip_{geometry.name}", repr(geometry))
+    from hdl.chip import Chip  # here, so that the golden machine needs no HDL
+    return builder.elaborate(Chip, f"chip_{geometry.name}", geometry=geometry)
 
 
 def chip_model(geometry: Geometry) -> builder.Model:

@@ -117,7 +117,7 @@ class Benches:
     def __init__(self, chip: Geometry):
         handle, self._report = tempfile.mkstemp(suffix=".xml")
         os.close(handle)
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "slice_bench and not nightly", "-k", chip.name,
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "-m", "slice_bench and not nightly", "-k", chip.name,
                    f"--junitxml={self._report}", str(ROOT / "verification" / "units")]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -215,5 +215,5 @@ def faulty_chip() -> Chip:
 def faulty_model() -> build.Model:
     """Simulator of the faulty chip."""
     name = f"faulty_{SABOTAGED.name}"
-    text = build.elaborate(faulty_chip, name, "", packages=("hdl", "isa", "verification/sabotage"))
+    text = build.elaborate(faulty_chip, name)
     return build.build(text, name, extra_sources=[FOLDER / "lpu_fault.v", FOLDER / "lpu_fault.cpp"])

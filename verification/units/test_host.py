@@ -4,14 +4,14 @@ import pytest
 
 from hdl.host import Host, Readback
 from isa import geometry, hostmap
-from sim.build import build, run_bench
+from sim.build import build, elaborate, run_bench
 
 pytestmark = pytest.mark.slice_bench
 
 
 @pytest.mark.parametrize("name", geometry.NAMES)
 def test_host_port_keeps_its_contract(name):
-    model = build(Host(geometry.named(name)), f"host_{name}")
+    model = build(elaborate(Host, f"host_{name}", geometry=geometry.named(name)), f"host_{name}")
     assert run_bench(model, "verification.units.host_bench", env={"GEOMETRY": name}).tests == 16
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from hdl.icu import Icu, IcuQueue
 from isa.geometry import QueueKind, named
-from sim.build import build, run_bench
+from sim.build import build, elaborate, run_bench
 
 pytestmark = pytest.mark.slice_bench
 
@@ -16,11 +16,11 @@ QUEUES = [*(("nano", kind) for kind in (Q.MEM, Q.VXM, Q.MXM_COMPUTE, Q.MXM_RESUL
 
 @pytest.mark.parametrize("name, kind", QUEUES, ids=[f"{name}-{kind.value}" for name, kind in QUEUES])
 def test_a_queue_issues_as_its_text_expands(name, kind):
-    model = build(IcuQueue(kind=kind, geometry=named(name)), "icu_queue")
+    model = build(elaborate(IcuQueue, "icu_queue", kind=kind, geometry=named(name)), "icu_queue")
     run_bench(model, "verification.units.queue_bench", env={"GEOMETRY": name, "KIND": kind.name})
 
 
 @pytest.mark.parametrize("name", ["nano", "small", "medium"])
 def test_all_queues_and_barriers_issue_as_their_texts_expand(name):
-    model = build(Icu(geometry=named(name)), "icu")
+    model = build(elaborate(Icu, "icu", geometry=named(name)), "icu")
     run_bench(model, "verification.units.icu_bench", env={"GEOMETRY": name})

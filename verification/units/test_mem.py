@@ -11,7 +11,7 @@ from hdl import stamp
 from hdl.mem import HostPort, MemTile
 from isa.geometry import SLICES_PER_GROUP, named
 from isa.instructions import encode
-from sim.build import build, run_bench
+from sim.build import build, elaborate, run_bench
 from verification.units.mem_model import UNKNOWN, MemModel, Stimuli
 
 pytestmark = pytest.mark.slice_bench
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slice_bench
 
 @pytest.mark.parametrize("name", ["nano", "small", "medium"])
 def test_a_mem_tile_does_what_its_instructions_say(name):
-    model = build(MemTile(geometry=named(name)), "mem_tile")
+    model = build(elaborate(MemTile, "mem_tile", geometry=named(name)), "mem_tile")
     run_bench(model, "verification.units.mem_bench", env={"GEOMETRY": name})
 
 

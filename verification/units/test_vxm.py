@@ -3,7 +3,7 @@
 import pytest
 
 from isa.geometry import named
-from sim.build import build, run_bench
+from sim.build import build, elaborate, run_bench
 from verification.units.vxm_column import VxmColumn
 
 pytestmark = pytest.mark.slice_bench
@@ -11,5 +11,5 @@ pytestmark = pytest.mark.slice_bench
 
 @pytest.mark.parametrize("name", ["nano", "small", pytest.param("medium", marks=pytest.mark.nightly)])
 def test_alus_match_golden_in_every_cycle(name):
-    model = build(VxmColumn(geometry=named(name)), f"vxm_{name}")
+    model = build(elaborate(VxmColumn, f"vxm_{name}", geometry=named(name)), f"vxm_{name}")
     run_bench(model, "verification.units.vxm_bench", env={"LPU_GEOMETRY": name})
