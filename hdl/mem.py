@@ -128,7 +128,9 @@ class _Slice:
         with m.If(access.drive):
             m.d.sync += [stream.eq(access.drive_stream), zero.eq(~access.read)]
         east, west = split_drive(stream, driving)
-        return cls(east=east, west=west, word=Mux(zero, 0, r_data), undriven=access.undriven,
+        shown = Signal(WORD_BITS, name=f"shown{i}")
+        m.d.comb += shown.eq(Mux(zero, 0, r_data))
+        return cls(east=east, west=west, word=shown, undriven=access.undriven,
                    bank_conflict=access.bank_conflict, answer=Mux(answering, r_data, 0), pending=driving | answering)
 
 

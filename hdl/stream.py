@@ -42,7 +42,7 @@ class Drive:
     """A request to drive streams of one direction; the words are visible in the SRF one cycle later.
 
     select: 32 bits, 1 for every stream that is driven. words: one word of 137 bits for all of them, or a sequence of 32
-    words, one for each stream.
+    words, one for each stream. A word is written once for each stream: let it be a signal, not an expression.
     """
 
     select: Value

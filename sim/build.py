@@ -38,7 +38,7 @@ import threading
 import time
 import xml.etree.ElementTree
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -189,7 +189,7 @@ def toolchain():
 
 # ------------------------------------------------------------------------------------------------------------- build
 
-def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=False):
+def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=False, progress=None):
     """Build a simulator of ``design`` and return its :class:`Model`; unchanged designs come from the cache.
 
     design: a wiring.Component (its signature gives the ports) or an RTLIL text with a module ``name``.
@@ -197,6 +197,7 @@ def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=Fal
     extra_sources: Verilog (.v, .sv) and C++ (.cpp) files beside those of ``sim/rtl``, which are found by module name.
     flat: stamped kinds to be inlined; all others with more than one instance are compiled once and shared.
     internals: make every signal visible to cocotb (slow to build, slow simulator).
+    progress: function that is told in a line of text what is being done.
     waves: compile VCD recording in; ``run_bench(..., waves=True)`` then writes ``dump.vcd``. Slow as well.
 
     Raises BuildError when a tool fails.
@@ -220,9 +221,14 @@ def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=Fal
 
     def make(temporary):
         start = time.monotonic()
+        tell = progress or (lambda line: None)
         with ThreadPoolExecutor(len(parts) + 1) as pool:   # as many wait as there are parts; jobs() of them run
-            libraries = [pool.submit(_library, job) for job in parts]
-            objects = [*_objects(temporary, top, waves), *(path for library in libraries for path in library.result())]
+            tell(f"compiling {name} and {len(parts)} kinds of tiles, {jobs()} at a time")
+            rest = pool.submit(_objects, temporary, top, waves)
+            libraries = {pool.submit(_library, job): job for job in parts}
+            for done, library in enumerate(as_completed(libraries), 1):
+                tell(f"{done} of {len(parts)}: {libraries[library].design.name} ({time.monotonic() - start:.0f} s)")
+            objects = [*rest.result(), *(path for library in libraries for path in library.result())]
         _link(temporary, objects, [path for path in support if path.parent != RTL])
         made = Model(name, directory, compiler().identity, round(time.monotonic() - start, 2))
         (temporary / "build.json").write_text(json.dumps({**asdict(made), "directory": directory.name}))

@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -197,12 +198,14 @@ def chip_text(geometry: Geometry) -> str:
     return builder.elaborate(Chip, f"chip_{geometry.name}", geometry=geometry)
 
 
-def chip_model(geometry: Geometry) -> builder.Model:
-    """The simulator of a whole chip; built once for each state of the sources."""
+def chip_model(geometry: Geometry, progress: Callable[[str], object] | None = None) -> builder.Model:
+    """The simulator of a whole chip; built once for each state of the sources. progress: see :func:`sim.build.build`."""
+    if progress:
+        progress(f"elaborating the {geometry.name} chip")
     text = chip_text(geometry)
     # A monitor only listens: sharing its code would mean to copy all its inputs in every cycle.
     monitors = [kind for kind in stamp.kinds_in(text) if kind.startswith("srfmonitor_")]
-    return builder.build(text, f"chip_{geometry.name}", flat=monitors)
+    return builder.build(text, f"chip_{geometry.name}", flat=monitors, progress=progress)
 
 
 class RtlMachine(Machine):

@@ -6,10 +6,12 @@ each step with the compiler's prediction. Writes build/summary.json; the exit st
 """
 
 import argparse
+import functools
 import importlib.metadata
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,7 +28,7 @@ from isa.instructions import Activate
 from lpu.session import Compiled, Generation, compile_model, generate, golden_steps
 from models.catalogue import NAMES
 from sim import build
-from sim.machine import RtlMachine
+from sim.machine import RtlMachine, chip_model
 from verification.compare import compare_run, compare_trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,28 +114,35 @@ def mxm_busy(compiled: Compiled) -> float:
 # ---- slice benches ------------------------------------------------------------------------------------------------
 
 class Benches:
-    """The slice benches of one geometry, in a process of their own beside the model runs."""
+    """The slice benches of one geometry, in processes of their own beside the model runs. A context: they end with it."""
 
     def __init__(self, chip: Geometry):
         handle, self._report = tempfile.mkstemp(suffix=".xml")
         os.close(handle)
         command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "-m", "slice_bench and not nightly", "-k", chip.name,
                    f"--junitxml={self._report}", str(ROOT / "verification" / "units")]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                         start_new_session=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._process.poll() is None:   # something else has failed
+            os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait()
+        Path(self._report).unlink(missing_ok=True)
 
     def finish(self) -> tuple[list[dict], str]:
         """Wait; returns the rows of summary.json and the output if anything failed."""
         output, _ = self._process.communicate()
         rows = {}
-        try:
-            cases = xml.etree.ElementTree.parse(self._report).iter("testcase")
-            for case in cases:
-                name = case.get("classname").rsplit(".", 1)[-1].removeprefix("test_")
-                row = rows.setdefault(name, {"name": name, "tests": 0, "failed": 0})
-                row["tests"] += 1
-                row["failed"] += any(case.find(kind) is not None for kind in ("failure", "error"))
-        finally:
-            os.unlink(self._report)
+        written = Path(self._report).stat().st_size   # pytest may have died before
+        for case in xml.etree.ElementTree.parse(self._report).iter("testcase") if written else ():
+            name = case.get("classname").rsplit(".", 1)[-1].removeprefix("test_")
+            row = rows.setdefault(name, {"name": name, "tests": 0, "failed": 0})
+            row["tests"] += 1
+            row["failed"] += any(case.find(kind) is not None for kind in ("failure", "error"))
         failed = self._process.returncode or not rows
         return sorted(rows.values(), key=lambda r: r["name"]), output if failed else ""
 
@@ -150,10 +159,10 @@ def main() -> int:
     start = time.monotonic()
     print(f"geometry {chip.name}: {chip.superlanes} superlanes, {chip.multipliers} multiply-accumulators, {chip.alus} ALUs; "
           f"seed {options.seed}", flush=True)
-    benches = Benches(chip)
-    rows, steps = run_models(chip, options.prompts, options.seed)
-    print("slice benches ...", flush=True)
-    bench_rows, bench_output = benches.finish()
+    with Benches(chip) as benches:
+        rows, steps = run_models(chip, options.prompts, options.seed)
+        print("slice benches ...", flush=True)
+        bench_rows, bench_output = benches.finish()
     passed = not bench_output and all(not r["problems"] for r in rows)
     _report(rows, steps, bench_rows, bench_output)
     summary = {"geometry": chip.name, "toolchain": toolchain(), "runs": [_public(r) for r in rows],
@@ -168,7 +177,8 @@ def main() -> int:
 def run_models(chip: Geometry, prompts: int, seed: int) -> tuple[list[dict], list[dict]]:
     """All models of the catalogue; returns rows of runs and one row of step figures for each model."""
     rows, steps = [], []
-    with RtlMachine(chip) as machine:
+    model = chip_model(chip, progress=functools.partial(print, "  ", flush=True))
+    with RtlMachine(chip, model=model) as machine:
         for name in NAMES:
             compiled = compile_model(name, chip)
             chosen = random.Random(f"{seed} {name}").sample([p for p, _ in compiled.model.task], prompts)

@@ -94,7 +94,7 @@ class NetworkCore(wiring.Component):
         ports, name = list(self.shift[n]), f"shift{n}"
         last = ports[-1]
         (vector,), streams, valid = _align(m, [[port.data] for port in ports], ports, name)
-        result = _shift(vector, last.amount, last.up, last.fill, lanes=self.geometry.lanes)
+        result = _shift(m, vector, last.amount, last.up, last.fill, name, lanes=self.geometry.lanes)
         return valid + _stagger(m, result, streams, last.valid, self.shifted[n], name)
 
     def _permuter(self, m):
@@ -113,14 +113,16 @@ def select_lane(vector: Value, index: Value) -> Value:
     return Mux(inside, vector.word_select(index[:(lanes - 1).bit_length()], 8), 0)
 
 
-def _shift(vector, amount, up, fill, *, lanes):
+def _shift(m, vector, amount, up, fill, name, *, lanes):
     """Funnel shifter: the vector beside as many fill bytes, of which a window of ``lanes`` bytes is taken."""
     fills = fill.replicate(lanes)
-    window = Mux(up, Cat(fills, vector), Cat(vector, fills))
-    start = Mux(up, lanes - amount, amount)
+    window, start = Signal(2 * len(vector), name=f"{name}_both"), Signal(lanes.bit_length(), name=f"{name}_start")
+    m.d.comb += [window.eq(Mux(up, Cat(fills, vector), Cat(vector, fills))), start.eq(Mux(up, lanes - amount, amount))]
     for bit in reversed(range(lanes.bit_length())):
-        width = 8 * (lanes + (1 << bit) - 1)
-        window = Mux(start[bit], window[8 << bit:], window)[:width]
+        # a signal for every stage: an expression that uses itself twice would double with each of them
+        narrower = Signal(8 * (lanes + (1 << bit) - 1), name=f"{name}_window{bit}")
+        m.d.comb += narrower.eq(Mux(start[bit], window[8 << bit:], window))
+        window = narrower
     return window
 
 

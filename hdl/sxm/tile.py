@@ -115,7 +115,8 @@ class SxmCore(wiring.Component):
                                  "index": Out(DATA_BITS)}).create()
         valid = _operands(m, active, held, name, stream=field["out_stream"], data=data[:DATA_BITS],
                           index=index[:DATA_BITS])
-        result = Cat(select_lane(held.data, held.index.word_select(i, 8)) for i in range(LANES))
+        result = Signal(DATA_BITS, name=f"{name}_result")
+        m.d.comb += result.eq(Cat(select_lane(held.data, held.index.word_select(i, 8)) for i in range(LANES)))
         return _Unit(valid, active & ~(driven & map_driven), held.stream, valid, with_check_bits(result))
 
     def _transpose(self, m, n, word, name):

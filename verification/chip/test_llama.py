@@ -11,8 +11,7 @@ from sim.machine import RtlMachine
 from verification.chip.decode import compare_steps, compile_random, draw_config, logit_errors, positions_of
 
 SEED = int(os.environ.get("LPU_SEED", "1"))
-# the medium chip takes a quarter of an hour to build
-GEOMETRIES = ("nano", "small", pytest.param("medium", marks=pytest.mark.nightly))
+GEOMETRIES = ("nano", "small", "medium")
 DRAWN = range(9)
 
 # widths that divide nothing, three query heads to a kv head, more positions than a vector has lanes

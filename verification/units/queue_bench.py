@@ -235,6 +235,26 @@ async def running_empty_is_reported_once_and_never_halts(dut):
 
 
 @cocotb.test()
+async def a_stopped_run_issues_nothing_more_and_leaves_nothing_behind(dut):
+    bench = await make(dut)
+    single = some(bench) if WIDTH else Nop(n=3)
+    while single.duration > 3:
+        single = some(bench)
+    endless = [single, Repeat(n=60000, d=3)] if WIDTH else [Nop(n=60000)]
+    for text in ([*endless, Halt()], [Nop(n=2), Sync(), *endless, Halt()], [Nop(n=60000), Notify(), Halt()]):
+        for count in (1, 2, 17, 18, 19):
+            await bench.load(text)
+            await bench.run(count)                              # it ends with stop
+            for cycle in range(70):
+                assert not (WIDTH and int(dut.issue.value) & 0xFF), (text, count, cycle)
+                assert not any(getattr(dut, name).value for name in ("notify", "underrun", "illegal", "halted"))
+                await FallingEdge(dut.clk)
+            usual, _ = random_segment(bench.rng, QUEUE, GEOMETRY, 6)
+            await bench.load([*usual, Halt()])
+            await bench.check([*usual, Halt()])
+
+
+@cocotb.test()
 async def the_last_entry_written_ends_the_text(dut):
     bench = await make(dut)
     await bench.load([Nop(n=2), Nop(n=3), Halt(), Halt()])

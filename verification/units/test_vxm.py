@@ -9,7 +9,7 @@ from verification.units.vxm_column import VxmColumn
 pytestmark = pytest.mark.slice_bench
 
 
-@pytest.mark.parametrize("name", ["nano", "small", pytest.param("medium", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("name", ["nano", "small", "medium"])
 def test_alus_match_golden_in_every_cycle(name):
     model = build(elaborate(VxmColumn, f"vxm_{name}", geometry=named(name)), f"vxm_{name}")
     run_bench(model, "verification.units.vxm_bench", env={"LPU_GEOMETRY": name})
