@@ -9,7 +9,7 @@ from .lower import index_vector, place_positions
 # part of the model, where it is computed; printed by the tools
 WHERE = (
     ("tokenizer", "host"),
-    ("embedding lookup", "host"),
+    ("embedding lookup, number of the position", "host"),
     ("RMSNorm, Q K V projections, RoPE", "chip"),
     ("KV cache append and lookup", "chip"),
     ("attention scores, softmax, weighted values", "chip"),

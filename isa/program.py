@@ -157,6 +157,8 @@ class Program:
         self.validate()
         data = self.to_bytes()
         path = Path(path)
+        if path.exists() and not path.is_file():
+            raise ProgramError(f"{path} is not a file that a program could replace")
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             temporary.write_bytes(data)
@@ -226,6 +228,13 @@ class Program:
         return _Loader(data, _HEAD.size + length).program(header)
 
 
+def _integer(value) -> int:
+    """A number of a header: JSON has true and 1.5 as well."""
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not an integer")
+    return value
+
+
 class _Loader:
     """Builds a Program from a parsed header and the bulk data that follows it."""
 
@@ -235,7 +244,7 @@ class _Loader:
     def program(self, header) -> Program:
         try:
             return self._program(header)
-        except (KeyError, TypeError, ValueError, AttributeError) as e:
+        except (KeyError, TypeError, ValueError, AttributeError, struct.error) as e:
             if isinstance(e, ProgramError):
                 raise
             raise ProgramError(f"offset {_HEAD.size}: malformed header: {type(e).__name__}: {e}") from None
@@ -246,23 +255,25 @@ class _Loader:
                                f"{len(header['links'])} links; this version runs one chip")
         chip = header["chips"][0]
         program = Program(geometry_module.named(header["geometry"]), operations=[str(o) for o in chip["operations"]],
-                          cycles=chip["cycles"], notes=dict(header["notes"]))
+                          cycles=None if chip["cycles"] is None else _integer(chip["cycles"]), notes=dict(header["notes"]))
         for name, count in chip["queues"]:
+            _integer(count)
             program.texts[name] = [self._instruction(name, i) for i in range(count)]
             program.origins[name] = list(struct.unpack(f"<{count}I", self._take(4 * count, f"origins of {name}")))
         for hemisphere, mem_slice, word, size in chip["segments"]:
-            program.segments.append(Segment(hemisphere, mem_slice, word, self._take(size, "segment")))
-        program.zeroed = [tuple(int(x) for x in z) for z in chip["zeroed"]]
+            place = (_integer(x) for x in (hemisphere, mem_slice, word))
+            program.segments.append(Segment(*place, self._take(_integer(size), "segment")))
+        program.zeroed = [tuple(_integer(x) for x in z) for z in chip["zeroed"]]
         for name, dtype, lanes, vectors in chip["symbols"]:
-            addresses = tuple(tuple(Address(*a) for a in v) for v in vectors)
-            program.symbols[name] = Symbol(name, dtype, lanes, addresses)
+            addresses = tuple(tuple(Address(*map(_integer, a)) for a in v) for v in vectors)
+            program.symbols[name] = Symbol(name, dtype, _integer(lanes), addresses)
         if self.offset != self.end:
             raise ProgramError(f"offset {self.offset}: {self.end - self.offset} bytes that nothing refers to")
         program.validate()
         return program
 
     def _take(self, size, what):
-        if not isinstance(size, int) or size < 0 or self.offset + size > self.end:
+        if size < 0 or self.offset + size > self.end:
             raise ProgramError(f"offset {self.offset}: {what} of {size} bytes goes beyond the file")
         data = self.data[self.offset:self.offset + size]
         self.offset += size

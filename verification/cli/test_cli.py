@@ -1,6 +1,10 @@
 """The command line: answers on standard output; one clear line and a status for everything a user can get wrong."""
 
 import hashlib
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -31,7 +35,7 @@ def test_run_on_the_rtl_prints_the_answer(capsys):
     assert main(["run", MODEL, "--prompt", "7+8=", "--on", "rtl"]) == 0
     out, err = capsys.readouterr()
     assert out == "15\n"
-    assert "embedding lookup" in err
+    assert "embedding lookup" in err and "host" in err
 
 
 def test_unknown_model_is_named_with_the_known_ones(capsys):
@@ -101,7 +105,51 @@ def test_conflicting_program_names_both_instructions_and_the_cycle(capsys, tmp_p
              "MEM_W1": [Read(address=1, stream=3), Halt()]}
     path = tmp_path / "conflict.lpu"
     Program(geometry.named("nano"), texts=texts, zeroed=[(0, 0, 0, 8), (0, 1, 0, 8), (0, 4, 0, 8)]).save(path)
-    _refused(capsys, "program", str(path), says="MEM_W0")
+    assert main(["program", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    for word in ("MEM_W0", "MEM_W1", "cycle", "Read"):
+        assert word in err, err
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda chip: chip.update(cycles=1.5), lambda chip: chip["queues"][0].__setitem__(1, True),
+    lambda chip: chip["segments"][0].__setitem__(2, 1.5), lambda chip: chip["segments"][0].__setitem__(0, None),
+    lambda chip: chip["zeroed"].append([0, 0, 0, "1"]), lambda chip: chip["symbols"][0].__setitem__(2, True),
+    lambda chip: chip["symbols"][0][3][0][0].__setitem__(2, 0.5), lambda chip: chip.pop("operations"),
+])
+def test_header_fields_of_a_wrong_type_are_refused(capsys, program_file, tmp_path, spoil):
+    data = program_file.read_bytes()
+    size = int.from_bytes(data[12:16], "little")
+    header = json.loads(data[16:16 + size])
+    spoil(header["chips"][0])
+    text = json.dumps(header).encode()
+    body = data[:12] + len(text).to_bytes(4, "little") + text + data[16 + size:-32]
+    bad = tmp_path / "bad.lpu"
+    bad.write_bytes(body + hashlib.sha256(body).digest())
+    _refused(capsys, "program", str(bad), says="malformed header")
+
+
+def test_only_a_file_can_be_replaced_by_a_program(capsys, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    _refused(capsys, "compile", MODEL, "--geometry", "nano", "-o", str(fifo), says="fifo is not a file")
+    assert fifo.is_fifo()
+
+
+def test_a_reader_that_leaves_early_is_no_error(program_file):
+    command = f"{sys.executable} -m lpu program {program_file} | head -1"
+    run = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert run.stdout.startswith("queue") and run.stderr == ""
+
+
+@pytest.mark.parametrize("on", ["rtl", "golden", "float"])
+def test_unknown_geometry_is_refused_wherever_it_runs(capsys, on):
+    _refused(capsys, "run", MODEL, "--prompt", "1+1=", "--geometry", "tiny", "--on", on, says="'tiny'")
+
+
+def test_a_geometry_without_rtl_is_refused_before_anything_is_built(capsys):
+    _refused(capsys, "run", MODEL, "--prompt", "1+1=", "--geometry", "full", "--on", "rtl", says="RTL of geometry full")
 
 
 def test_compile_leaves_nothing_behind_when_it_fails(capsys, tmp_path):
