@@ -37,7 +37,7 @@ def share(name):
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_random_programs_are_legal_and_cover_the_instruction_set(name):
     points = Counter()
-    for _, program in programs(name, 12):
+    for _, program in programs(name, QUICK):
         assert check(program).cycles == program.cycles
         points += measure(program)
     assert sorted(required(geometry.named(name)) - set(points)) == []

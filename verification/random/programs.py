@@ -485,10 +485,13 @@ class _Generator:
         queue = self._plane_queue(QueueKind.MXM_COMPUTE, plane)
         n = self.rng.choice((1, 1, 2, 3, 9))
         activate = Activate(stream=self._stream(queue), n=n, type=self.rng.choice(list(DataType)), install=install)
-        at = self._cycle(queue) if cycle is None else cycle
-        self._place(queue, at, activate)
-        if self.rng.random() < 0.95:
-            self._draw_accumulate(plane, at, n)
+
+        def place(at, _):
+            self._place(queue, at, activate)
+            if self.rng.random() < 0.95:
+                self._draw_accumulate(plane, at, n)
+
+        self._repeat(place, self._cycle(queue) if cycle is None else cycle, n)
 
     def _draw_accumulate(self, plane, activated, n):
         """Take the results of an activation, in one burst or in single instructions."""
