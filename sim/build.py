@@ -187,8 +187,8 @@ def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=Fal
     extra_sources: Verilog (.v, .sv) and C++ (.cpp) files beside those of ``sim/rtl``, which are found by module name.
     flat: stamped kinds to be inlined; all others with more than one instance are compiled once and shared.
     internals: make every signal visible to cocotb (slow to build, slow simulator).
-    progress: function that is told in a line of text what is being done.
     waves: compile VCD recording in; ``run_bench(..., waves=True)`` then writes ``dump.vcd``. Slow as well.
+    progress: function that is told in a line of text what is being done.
 
     Raises BuildError when a tool fails.
     """
@@ -266,7 +266,7 @@ class _Job:
     """What makes the object files of one design of :func:`sim.tiles.split`.
 
     verilog: with the stand-ins of its tiles. control: Verilator's configuration. sources: raw Verilog modules. prefix: of
-    Verilator's classes. bridge: C++ text that serves the design's stand-ins.
+    Verilator's classes.
     """
 
     design: tiles.Design
@@ -275,13 +275,17 @@ class _Job:
     sources: tuple[Path, ...]
     flags: tuple[str, ...]
     prefix: str
-    bridge: str
 
     @classmethod
     def plan(cls, design, parts, kinds, flat, extra):
         verilog = "\n".join([design.verilog, *map(tiles.stand_in, parts)])
         return cls(design, verilog, _control(design, kinds, flat), tuple(_sources(verilog, extra)), VERILATOR_FLAGS,
-                   tiles.prefix(design), tiles.bridge(design))
+                   tiles.prefix(design))
+
+    @property
+    def bridge(self):
+        """C++ text that serves the stand-ins of the design."""
+        return tiles.bridge(self.design)
 
     @property
     def key(self):
