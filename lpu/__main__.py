@@ -1,6 +1,7 @@
 """The command line: `lpu run|compile|program`. Parses, calls, prints."""
 
 import argparse
+import functools
 import os
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from models.llama import ModelError
 from models.safetensors import SafetensorsError
 from models.tokenizer import TokenError
 from sim.build import BuildError
-from sim.machine import GoldenMachine, MachineError, RtlMachine
+from sim.machine import GoldenMachine, MachineError, RtlMachine, chip_model
 
 from .session import compile_model, float_answer, generate
 
@@ -42,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:   # the reader of our output has left; what is still buffered goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        print("lpu: interrupted", file=sys.stderr)
+        return 130
     except _USER_ERRORS as e:
         print(f"lpu: error: {e}", file=sys.stderr)
         return 2
@@ -53,7 +57,7 @@ def _parser():
 
     run = commands.add_parser("run", help="answer a prompt")
     run.add_argument("model", metavar="MODEL", help=f"one of {', '.join(NAMES)}")
-    run.add_argument("--prompt", required=True)
+    run.add_argument("--prompt", required=True, help="write --prompt=-1 if it begins with a minus")
     run.add_argument("--on", choices=("rtl", "golden", "float"), default="rtl",
                      help="the RTL in simulation, the golden model, or the float64 model (default: rtl)")
     run.add_argument("--geometry", default="small", help=f"one of {', '.join(geometry.NAMES)} (default: small)")
@@ -78,7 +82,10 @@ def _run(options):
         return
     load_model(options.model).encode(options.prompt)   # refuse a bad prompt before anything is built
     compiled = compile_model(options.model, chip)
-    machine = RtlMachine(chip) if options.on == "rtl" else GoldenMachine(chip)
+    if options.on == "rtl":
+        machine = RtlMachine(chip, model=chip_model(chip, progress=functools.partial(print, file=sys.stderr, flush=True)))
+    else:
+        machine = GoldenMachine(chip)
     with machine:
         cycles = []
         generation = generate(compiled, options.prompt, machine, on_step=lambda _, result: cycles.append(result.cycles))

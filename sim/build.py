@@ -212,7 +212,8 @@ def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=Fal
     def make(temporary):
         start = time.monotonic()
         tell = progress or (lambda line: None)
-        with ThreadPoolExecutor(len(parts) + 1) as pool:   # as many wait as there are parts; jobs() of them run
+        # as many wait as there are parts; jobs() of them run
+        with ThreadPoolExecutor(len(parts) + 1) as pool, _ends_when_interrupted():
             tell(f"compiling {name} and {len(parts)} kinds of tiles, {jobs()} at a time")
             rest = pool.submit(_objects, temporary, top, waves)
             libraries = {pool.submit(_library, job): job for job in parts}
@@ -355,6 +356,19 @@ def _cxx_flags(waves=False):
             f"-I{VERILATOR_ROOT}/include/vltstd", f"-I{RTL}")
 
 
+_interrupted = threading.Event()
+
+
+@contextlib.contextmanager
+def _ends_when_interrupted():
+    """Let no tool start after a keyboard interrupt: a pool waits for its threads before it passes the interrupt on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _interrupted.set()
+        raise
+
+
 def _link(directory, objects, sources):
     """Link object files, run-time library and further C++ sources. Not through Verilator's makefile, which names another
     machine's tools."""
@@ -417,9 +431,11 @@ def _compile_all(units, flags, directory):
 
 
 def _run(command, directory, env=None):
-    """Run a tool, at most jobs() of them at a time."""
+    """Run a tool, at most jobs() of them at a time; none any more after an interrupt."""
     command = [str(part) for part in command]
     with _slots():
+        if _interrupted.is_set():
+            raise BuildError("interrupted")
         run = subprocess.run(command, cwd=directory, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with open(directory / "build.log", "a") as log:
         log.write(f"$ {' '.join(command)}\n{run.stdout}\n")

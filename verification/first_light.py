@@ -29,7 +29,7 @@ from lpu.session import Compiled, Generation, compile_model, generate, golden_st
 from models.catalogue import NAMES
 from sim import build
 from sim.build import Model
-from sim.machine import RtlMachine, chip_model
+from sim.machine import BUILT, RtlMachine, chip_model
 from verification.compare import compare_run, compare_trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,14 +156,13 @@ class Benches:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--geometry", default="small", help=f"one of {', '.join(geometry.NAMES)}")
+    parser.add_argument("--geometry", default="small", choices=BUILT, help="default: small")
     parser.add_argument("--prompts", type=int, default=5, help="prompts of each model")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("LPU_SEED", "1")), help="which prompts")
     options = parser.parse_args()
-    try:
-        chip = geometry.named(options.geometry)
-    except geometry.GeometryError as e:
-        parser.error(str(e))
+    if options.prompts < 1:
+        parser.error(f"--prompts must be at least 1, not {options.prompts}")
+    chip = geometry.named(options.geometry)
     start = time.monotonic()
     path = build.build_directory() / "summary.json"
     path.unlink(missing_ok=True)   # a verdict of earlier must not survive a crash
@@ -197,7 +196,8 @@ def run_models(chip: Geometry, model: Model, prompts: int, seed: int) -> tuple[l
     with RtlMachine(chip, model=model) as machine:
         for name in NAMES:
             compiled = compile_model(name, chip)
-            chosen = random.Random(f"{seed} {name}").sample([p for p, _ in compiled.model.task], prompts)
+            task = [prompt for prompt, _ in compiled.model.task]
+            chosen = random.Random(f"{seed} {name}").sample(task, min(prompts, len(task)))
             steps.append({"model": name, "cycles": compiled.program.cycles, "bound": compiled.program.notes["bound"],
                           "mxm_busy": mxm_busy(compiled)})
             for answer in golden_reference(compiled, chosen):
