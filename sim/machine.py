@@ -197,19 +197,22 @@ BUILT = ("nano", "small", "medium")
 
 
 def chip_text(geometry: Geometry) -> str:
-    """RTLIL of a whole chip, module ``chip_<geometry>``; elaborated once for each state of the sources.
-
-    Raises MachineError for a geometry whose RTL nobody has built and compared yet.
-    """
-    if geometry.name not in BUILT:
-        raise MachineError(f"the RTL of geometry {geometry.name} is not built yet, only the golden model runs it; "
-                           f"built are {', '.join(BUILT)}")
+    """RTLIL of a whole chip, module ``chip_<geometry>``; elaborated once for each state of the sources."""
+    _require_rtl(geometry)
     from hdl.chip import Chip  # here, so that the golden machine needs no HDL
     return builder.elaborate(Chip, f"chip_{geometry.name}", geometry=geometry)
 
 
+def _require_rtl(geometry):
+    """Raise MachineError for a geometry whose RTL nobody has built and compared yet."""
+    if geometry.name not in BUILT:
+        raise MachineError(f"the RTL of geometry {geometry.name} is not built yet, only the golden model runs it; "
+                           f"built are {', '.join(BUILT)}")
+
+
 def chip_model(geometry: Geometry, progress: Callable[[str], object] | None = None) -> builder.Model:
     """The simulator of a whole chip; built once for each state of the sources. progress: see :func:`sim.build.build`."""
+    _require_rtl(geometry)
     if progress:
         progress(f"elaborating the {geometry.name} chip")
     text = chip_text(geometry)
