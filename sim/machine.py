@@ -196,26 +196,23 @@ BUILT = ("nano", "small", "medium")
 """Geometries whose RTL is built and held to the golden model."""
 
 
-def chip_text(geometry: Geometry) -> str:
-    """RTLIL of a whole chip, module ``chip_<geometry>``; elaborated once for each state of the sources."""
-    _require_rtl(geometry)
+def chip_text(geometry: Geometry, progress: Callable[[str], object] | None = None) -> str:
+    """RTLIL of a whole chip, module ``chip_<geometry>``; elaborated once for each state of the sources.
+
+    progress: see :func:`sim.build.build`. Raises MachineError for a geometry whose RTL nobody has built and compared yet.
+    """
+    if geometry.name not in BUILT:
+        raise MachineError(f"the RTL of geometry {geometry.name} is not built yet, only the golden model runs it; "
+                           f"built are {', '.join(BUILT)}")
+    if progress:
+        progress(f"elaborating the {geometry.name} chip")
     from hdl.chip import Chip  # here, so that the golden machine needs no HDL
     return builder.elaborate(Chip, f"chip_{geometry.name}", geometry=geometry)
 
 
-def _require_rtl(geometry):
-    """Raise MachineError for a geometry whose RTL nobody has built and compared yet."""
-    if geometry.name not in BUILT:
-        raise MachineError(f"the RTL of geometry {geometry.name} is not built yet, only the golden model runs it; "
-                           f"built are {', '.join(BUILT)}")
-
-
 def chip_model(geometry: Geometry, progress: Callable[[str], object] | None = None) -> builder.Model:
     """The simulator of a whole chip; built once for each state of the sources. progress: see :func:`sim.build.build`."""
-    _require_rtl(geometry)
-    if progress:
-        progress(f"elaborating the {geometry.name} chip")
-    text = chip_text(geometry)
+    text = chip_text(geometry, progress)
     # A monitor only listens: sharing its code would mean to copy all its inputs in every cycle.
     monitors = [kind for kind in stamp.kinds_in(text) if kind.startswith("srfmonitor_")]
     return builder.build(text, f"chip_{geometry.name}", flat=monitors, progress=progress)

@@ -71,6 +71,15 @@ class Design:
                 raise TileError(f"{self.name}: can't read the port {name.strip()!r}; is it a word of Verilog?")
         return [Port(name, int(high or 0) + 1, direction == "output") for direction, high, name in found]
 
+    @property
+    def inputs(self) -> list[Port]:
+        """All inputs but the clock."""
+        return [port for port in self.ports if not port.output and port.name != "clk"]
+
+    @property
+    def outputs(self) -> list[Port]:
+        return [port for port in self.ports if port.output]
+
     def instances_in(self, module: str) -> list[str]:
         """The modules that a module instantiates, one entry for each instance."""
         return _instances(self.modules[module])
@@ -111,9 +120,7 @@ def _numbered(module: str) -> str:
 
 def stand_in(tile: Design) -> str:
     """Verilog module with the ports of a registered kind, for the designs that hold it."""
-    name = tile.name
-    inputs = [p for p in tile.ports if not p.output and p.name != "clk"]
-    outputs = [p for p in tile.ports if p.output]
+    name, inputs, outputs = tile.name, tile.inputs, tile.outputs
     arguments = [f"input {p.declared} {p.name}" for p in inputs]
     results = [f"output {p.declared} {p.name}" for p in outputs]
     given, taken = [p.name for p in inputs], [f"next_{p.name}" for p in outputs]
@@ -145,15 +152,11 @@ def prefix(tile: Design) -> str:
 
 def bridge(tile: Design) -> str:
     """C++ side of a stand-in: one simulator of the tile for each instance."""
-    name, model = tile.name, prefix(tile)
-    inputs = [p for p in tile.ports if not p.output and p.name != "clk"]
-    outputs = [p for p in tile.ports if p.output]
+    name, model, inputs, outputs = tile.name, prefix(tile), tile.inputs, tile.outputs
     arguments = [f"unsigned char {p.name}" if p.width == 1 else f"const svBitVecVal* {p.name}" for p in inputs]
     results = [f"unsigned char* {p.name}" if p.width == 1 else f"svBitVecVal* {p.name}" for p in outputs]
     put = [f"    lpu_tile::put(m.{p.member}, {p.name});" for p in inputs]
     get = [f"    lpu_tile::get({p.name}, m.{p.member});" for p in outputs]
-    clocked = any(p.name == "clk" for p in tile.ports)
-    clock = ["    m.clk = {};"] if clocked else []
     lines = [
         f'#include "{model}.h"', '#include "lpu_tile.h"', 'extern "C" {',
         f"void* {name}_new({', '.join(results)}) {{",
@@ -162,10 +165,10 @@ def bridge(tile: Design) -> str:
         *get, "    return &m;", "}",
         f"void {name}_settle({', '.join(['void* tile', *arguments])}) {{",
         f"    {model}& m = *static_cast<{model}*>(tile);",
-        *put, *(line.format(0) for line in clock), "    m.eval();", "}",
+        *put, "    m.clk = 0;", "    m.eval();", "}",
         f"void {name}_edge({', '.join(['void* tile', *arguments, *results])}) {{",
         f"    {model}& m = *static_cast<{model}*>(tile);",
-        *put, *(line.format(0) for line in clock), "    m.eval();", *(line.format(1) for line in clock), "    m.eval();",
+        *put, "    m.clk = 0;", "    m.eval();", "    m.clk = 1;", "    m.eval();",
         *get, "}", "}\n",
     ]
     return "\n".join(lines)

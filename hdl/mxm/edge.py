@@ -1,11 +1,10 @@
 """MXM edge: one superlane of one hemisphere's MXM, between the stream registers and the supercells."""
 
 from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import PENDING, Gated, gated
+from hdl.clock_gate import Core, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SUM_BITS, ActivationWave, PartialSums, sums_of
 from hdl.stream import (
@@ -76,14 +75,12 @@ def _ports(geometry: Geometry) -> dict:
     }
 
 
-class EdgeCore(wiring.Component):
+class EdgeCore(Core):
     """What a :class:`MxmEdge` has behind its clock gate."""
-
-    registered = True
 
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
-        super().__init__(_ports(geometry) | PENDING)
+        super().__init__(_ports(geometry))
 
     def elaborate(self, platform):
         m = Module()

@@ -6,7 +6,7 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import PENDING, Gated, gated
+from hdl.clock_gate import Core, Gated, gated
 from hdl.stream import DATA_BITS
 from isa.geometry import LANES
 
@@ -90,14 +90,12 @@ _PORTS = {
 }
 
 
-class PairCore(wiring.Component):
+class PairCore(Core):
     """What a :class:`SupercellPair` has behind its clock gate. Without valid, load or install nothing but the two control
     bits of a plane is clocked."""
 
-    registered = True
-
     def __init__(self):
-        super().__init__(_PORTS | PENDING)
+        super().__init__(_PORTS)
 
     def elaborate(self, platform):
         m = Module()

@@ -4,7 +4,7 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import PENDING, Gated
+from hdl.clock_gate import Core, Gated
 from hdl.stream import DATA_BITS, STREAM_BITS
 from isa.geometry import Geometry
 from isa.instructions import Shift, layout
@@ -73,14 +73,12 @@ def _ports(geometry: Geometry) -> dict:
     }
 
 
-class NetworkCore(wiring.Component):
+class NetworkCore(Core):
     """What a :class:`SxmNetwork` has behind its clock gate."""
-
-    registered = True
 
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
-        super().__init__(_ports(geometry) | PENDING)
+        super().__init__(_ports(geometry))
 
     def elaborate(self, platform):
         m = Module()

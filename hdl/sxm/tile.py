@@ -4,7 +4,7 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import PENDING, Gated, gated
+from hdl.clock_gate import Core, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.stream import (
     DATA_BITS,
@@ -58,13 +58,11 @@ _PORTS = {
 }
 
 
-class SxmCore(wiring.Component):
+class SxmCore(Core):
     """What a :class:`SxmTile` has behind its clock gate."""
 
-    registered = True
-
     def __init__(self):
-        super().__init__(_PORTS | PENDING)
+        super().__init__(_PORTS)
 
     def elaborate(self, platform):
         m = Module()

@@ -14,7 +14,7 @@ from hdl.arith.fp_to_int import FpToInt
 from hdl.arith.int_mul import IntMul
 from hdl.arith.int_to_fp import IntToFp
 from hdl.arith.rsqrt import Rsqrt
-from hdl.clock_gate import PENDING, Gated, gated
+from hdl.clock_gate import PENDING, Core, Gated, gated
 from hdl.stamp import stamp
 from hdl.vxm.lane import Lane
 from isa import timing
@@ -126,11 +126,9 @@ _PORTS = {
 }
 
 
-class AluCore(wiring.Component):
+class AluCore(Core):
     """What a :class:`VxmAlu` has behind its clock gate. Every unit has operand registers of its own and stands behind a
     clock gate that is open only while it works."""
-
-    registered = True
 
     def __init__(self, *, large: bool):
         self.large = large

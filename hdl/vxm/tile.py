@@ -1,10 +1,9 @@
 """VXM tile: the 16 ALUs of one superlane, their operands, and the stream registers beside them."""
 
 from amaranth import Array, Cat, Module, Mux, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.clock_gate import PENDING, Gated
+from hdl.clock_gate import Core, Gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.stamp import stamp
 from hdl.stream import DATA_BITS, STREAM_BITS, Drive, StreamSide, stream_registers, with_check_bits
@@ -50,14 +49,12 @@ _PORTS = {
 }
 
 
-class VxmCore(wiring.Component):
+class VxmCore(Core):
     """What a :class:`VxmTile` has behind its clock gate."""
-
-    registered = True
 
     def __init__(self, *, alu: type):
         self.alu = alu
-        super().__init__(_PORTS | PENDING)
+        super().__init__(_PORTS)
 
     def elaborate(self, platform):
         m = Module()
