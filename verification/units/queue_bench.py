@@ -241,7 +241,7 @@ async def a_stopped_run_issues_nothing_more_and_leaves_nothing_behind(dut):
     while single.duration > 3:
         single = some(bench)
     endless = [single, Repeat(n=60000, d=3)] if WIDTH else [Nop(n=60000)]
-    for text in ([*endless, Halt()], [Nop(n=2), Sync(), *endless, Halt()], [Nop(n=60000), Notify(), Halt()]):
+    for text in ([*endless, Halt()], [Nop(n=2), Sync(), *endless, Halt()], [Nop(n=20), Notify(), Nop(n=60000), Halt()]):
         for count in (1, 2, 17, 18, 19):
             await bench.load(text)
             await bench.run(count)                              # it ends with stop

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl import stamp
 from hdl.clock_gate import gated
+from hdl.mxm import Mxm
 from isa import geometry
 from sim import build as builder
 from sim import tiles
@@ -99,17 +100,21 @@ def test_a_kind_is_compiled_once_for_all_designs(tmp_path, monkeypatch):
     assert compiled == [stamp.kind_name(Mixed, {})]
 
 
-def test_a_kind_is_the_same_text_in_every_chip():
-    """Otherwise geometries would not share what is compiled of it."""
-    designs = []
-    for name in ("nano", "small"):
-        text = chip_text(geometry.named(name))
-        verilog = builder.to_verilog(text, f"chip_{name}")
-        designs.append({d.name: d.verilog for d in tiles.split(verilog, f"chip_{name}", stamp.registered_in(text))})
-    shared = designs[0].keys() & designs[1].keys()
-    assert {re.sub("_.*", "", kind) for kind in shared} == {"alucore", "paircore", "sxmcore", "vxmcore"}
-    for kind in shared:
-        assert designs[0][kind] == designs[1][kind], kind
+def test_a_kind_is_the_same_text_in_every_chip_and_bench():
+    """Otherwise they would not share what is compiled of it."""
+    def kinds_of(text, name):
+        designs = tiles.split(builder.to_verilog(text, name), name, stamp.registered_in(text))
+        return {design.name: design.verilog for design in designs}
+
+    small = geometry.named("small")
+    chip = kinds_of(chip_text(small), "chip_small")
+    others = ((kinds_of(chip_text(geometry.named("nano")), "chip_nano"), {"alucore", "paircore", "sxmcore", "vxmcore"}),
+              (kinds_of(builder.elaborate(Mxm, "mxm_small", geometry=small), "mxm_small"), {"edgecore", "paircore"}))
+    for other, expected in others:
+        shared = chip.keys() & other.keys()
+        assert {re.sub("_.*", "", kind) for kind in shared} == expected
+        for kind in shared:
+            assert chip[kind] == other[kind], kind
 
 
 def test_ports_that_verilog_would_have_to_escape_are_refused():
