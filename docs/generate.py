@@ -392,6 +392,6 @@ def numbers() -> dict[str, str]:
     by_geometry = {f"{f.__name__}_{g.name}": f(g) for g in document.geometries()
                    for f in (timing.barrier, timing.drain, timing.mxm_latency, timing.sxm_network_d_func)}
     return {name: str(value) for name, value in (constants | by_geometry | {
-        "queue_depth": geometry.QUEUE_DEPTH, "accumulators": geometry.ACCUMULATORS,
+        "queue_depth": geometry.QUEUE_DEPTH, "mailbox_depth": hostmap.MAILBOX_DEPTH, "accumulators": geometry.ACCUMULATORS,
         "large_unit_column": LARGE_UNIT_COLUMN, "slices_per_group": geometry.SLICES_PER_GROUP,
         "points": ", ".join(f"`{n}`" for n in geometry.NAMES)}).items()}

@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from isa import streams, timing
-from isa.geometry import ACCUMULATORS, ALUS, LANES, PLANES, Geometry
+from isa.geometry import ACCUMULATORS, ALUS, HEMISPHERES, LANES, PLANES, Geometry
 from isa.instructions import (
     EMITTING,
     AccMode,
@@ -27,6 +27,7 @@ from isa.instructions import (
     Alu,
     DataType,
     Distribute,
+    Emit,
     Format,
     Gather,
     InstallWeights,
@@ -38,6 +39,7 @@ from isa.instructions import (
     Scatter,
     Shift,
     Source,
+    Take,
     Transpose,
     Write,
     neighbour,
@@ -80,7 +82,11 @@ class Drives:
 
 @dataclass(frozen=True)
 class Plan:
-    """A Program resolved into steps. cycles: length of a run, from start to done."""
+    """A Program resolved into steps. cycles: length of a run, from start to done.
+
+    For each hemisphere: emits, the vectors that go to the output mailbox, in order; takes, how many vectors the run takes
+    from the input mailbox.
+    """
 
     program: Program
     issues: list[Issue]
@@ -90,6 +96,8 @@ class Plan:
     words: int
     constants: dict[int, int]
     drives: Drives
+    emits: tuple[list[int], list[int]]
+    takes: tuple[int, int]
 
     @property
     def geometry(self) -> Geometry:
@@ -112,10 +120,11 @@ class Plan:
 @dataclass(frozen=True)
 class Result:
     """Values of one execution. vectors: uint8 [vector, image, lane]. memory: uint8 [image, slice, word, superlane,
-    lane] after the run."""
+    lane] after the run. mail: for each hemisphere what was emitted, uint8 [vector, image, lane]."""
 
     vectors: np.ndarray
     memory: np.ndarray
+    mail: tuple[np.ndarray, np.ndarray]
 
 
 def memory_image(program: Program, images: int = 1) -> np.ndarray:
@@ -134,9 +143,13 @@ def plan(program: Program) -> Plan:
     return _Planner(program, expansion.issues, expansion.cycles).plan()
 
 
-def execute(plan: Plan, memory: np.ndarray) -> Result:
-    """Run a plan over memory images, uint8 [image, 2M, W, S, 16]; the argument is not changed."""
-    return _Run(plan, memory).result()
+def execute(plan: Plan, memory: np.ndarray, inbox: tuple[np.ndarray, np.ndarray] | None = None) -> Result:
+    """Run a plan over memory images, uint8 [image, 2M, W, S, 16]; the argument is not changed.
+
+    inbox: for each hemisphere the vectors that wait in the input mailbox, uint8 [vector, image, lane]; oldest first.
+    Raises GoldenError if the program takes more of them than there are.
+    """
+    return _Run(plan, memory, inbox).result()
 
 
 def run(plan: Plan, memory: np.ndarray, budget: int = 1 << 28) -> np.ndarray:
@@ -176,6 +189,7 @@ class _Planner:
         self.matrix_level: list[int] = []
         self.registers = [([], []) for _ in range(ALUS)]
         self.planes = [_Plane() for _ in range(PLANES)]
+        self.emits, self.takes = ([], []), [0, 0]
         self.write_level = np.zeros((2 * g.mem_slices, g.words), np.int32)
         self.read_level = np.zeros((2 * g.mem_slices, g.words), np.int32)
 
@@ -183,13 +197,14 @@ class _Planner:
         walks = {Read: self._read, Write: self._write, ReadWrite: self._read_write, Gather: self._gather,
                  Scatter: self._scatter, Alu: self._alu, LoadWeights: self._load_weights, Activate: self._activate,
                  InstallWeights: self._install, Accumulate: self._accumulate, Shift: self._shift,
-                 Permute: self._permute, Distribute: self._distribute, Transpose: self._transpose}
+                 Permute: self._permute, Distribute: self._distribute, Transpose: self._transpose,
+                 Emit: self._emit, Take: self._take}
         for now, issue in enumerate(self.issues):
             self.now, self.issue = now, issue
             walks[type(issue.instruction)](issue.instruction)
         drives = Drives(np.array(self.stream), np.array(self.cycle), np.array(self.boundary), np.array(self.source))
         return Plan(self.program, self.issues, self.cycles, self._pack(), len(self.vector_level), len(self.word_level),
-                    self.constants, drives)
+                    self.constants, drives, self.emits, tuple(self.takes))
 
     def _pack(self):
         packed = []
@@ -446,6 +461,17 @@ class _Planner:
         self._step("transpose", level, (*vectors, *out))
 
 
+    # ---- mailboxes ------------------------------------------------------------------------------------------------
+
+    def _emit(self, i):
+        self.emits[self.issue.queue.hemisphere].extend(self._sample(i.stream))
+
+    def _take(self, i):
+        h = self.issue.queue.hemisphere
+        self._step("take", 1, (h, self.takes[h], self._drive(i.stream, 1, timing.SXM_LOCAL_D_FUNC)))
+        self.takes[h] += 1
+
+
 def _diagonal(stream, cycle, boundary) -> int:
     """Key of the diagonal a value travels on, unique for each stream."""
     along = cycle - boundary if stream < streams.STREAMS else cycle + boundary
@@ -457,12 +483,18 @@ def _diagonal(stream, cycle, boundary) -> int:
 class _Run:
     """Values of one execution; a method for each kind of step, called with the columns of its arguments."""
 
-    def __init__(self, plan: Plan, memory: np.ndarray):
+    def __init__(self, plan: Plan, memory: np.ndarray, inbox):
         g = plan.geometry
+        self.plan = plan
         shape = (2 * g.mem_slices, g.words, g.superlanes, LANES)
         if memory.ndim != 5 or memory.shape[1:] != shape or memory.dtype != np.uint8:
             raise ValueError(f"memory must be uint8 [image, {', '.join(map(str, shape))}], "
                              f"not {memory.dtype} {memory.shape}")
+        self.inbox = inbox or [np.zeros((0, len(memory), g.lanes), np.uint8)] * 2
+        for h, needed in enumerate(plan.takes):
+            if needed > len(self.inbox[h]):
+                raise GoldenError(f"the program takes {needed} vectors from the input mailbox of hemisphere "
+                                  f"{HEMISPHERES[h]}, which holds {len(self.inbox[h])}")
         self.memory = memory.copy()
         self.lanes = (len(memory), g.lanes)
         self.split = (len(memory), g.superlanes, LANES)
@@ -475,7 +507,7 @@ class _Run:
             getattr(self, step.kind)(step.detail, *np.moveaxis(step.arguments, -1, 0))
 
     def result(self) -> Result:
-        return Result(self.vectors, self.memory)
+        return Result(self.vectors, self.memory, tuple(self.vectors[emitted] for emitted in self.plan.emits))
 
     def _split(self, vectors):
         return self.vectors[vectors].reshape(-1, *self.split)
@@ -515,6 +547,11 @@ class _Run:
 
     def distribute(self, _, data, maps, out):
         self.vectors[out] = sxm.distribute(self.vectors[data], self.vectors[maps])
+
+    def take(self, _, hemispheres, numbers, out):
+        for h, inbox in enumerate(self.inbox):
+            here = hemispheres == h
+            self.vectors[out[here]] = inbox[numbers[here]]
 
     def transpose(self, _, *vectors):
         sources, out = np.stack(vectors[:LANES], 1), np.stack(vectors[LANES:], 1)

@@ -25,6 +25,22 @@ class Trace:
     headers: np.ndarray
     words: np.ndarray
 
+    def part(self, first: int, cycles: int) -> "Trace":
+        """What is visible in cycles first .. first + cycles - 1, with cycle numbers counted from first."""
+        low, high = np.searchsorted(self.headers["cycle"], (first, first + cycles))
+        counts = np.bitwise_count(self.headers["driven"]).astype(np.int64)
+        begin = int(counts[:low].sum())
+        headers = self.headers[low:high].copy()
+        headers["cycle"] -= first
+        return Trace(headers, self.words[begin:begin + int(counts[low:high].sum())])
+
+    @staticmethod
+    def joined(traces: "list[Trace]", cycles: int) -> "Trace":
+        """Traces of runs of so many cycles each, one after the other."""
+        headers = np.concatenate([t.headers for t in traces])
+        headers["cycle"] += np.repeat(np.arange(len(traces), dtype=np.uint32) * cycles, [len(t.headers) for t in traces])
+        return Trace(headers, np.concatenate([t.words for t in traces]))
+
 
 class Index:
     """Where the vectors of a plan are visible; independent of data.

@@ -12,7 +12,7 @@ from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.host import CYCLE_BITS, Host, Readback, axi_ports, axil_ports, mem_tile
+from hdl.host import CYCLE_BITS, HEMISPHERES, LEVEL_BITS, Host, Readback, axi_ports, axil_ports, mem_tile
 from hdl.icu import Icu
 from hdl.mem import MemTile, mem_host_port
 from hdl.monitor import CYCLE_BITS as MONITOR_CYCLE_BITS
@@ -189,7 +189,7 @@ class Chip(wiring.Component):
         self._instructions(m, icu, rows, columns)
         self._host(m, host, icu)
         self._errors(m, host, rows, columns)
-        self._memory_bus(m, host, icu, rows)
+        self._memory_bus(m, host, icu, rows, columns)
         if self.monitors:
             self._monitors(m, host, columns)
         return m
@@ -235,11 +235,12 @@ class Chip(wiring.Component):
             m.d.comb += [host.undriven[group].eq(Cat(row.error[i] for row in rows).any()),
                          host.bank_conflict[group].eq(Cat(row.bank_conflict[i] for row in rows).any())]
 
-    def _memory_bus(self, m, host, icu, rows):
-        """The host's way to MEM and the queues' text."""
+    def _memory_bus(self, m, host, icu, rows, columns):
+        """The host's way to MEM, the queues' text and the mailboxes."""
         g = self.geometry
+        sxms = [columns[g.sxm_group(h)] for h in range(HEMISPHERES)]
         m.submodules.readback = readback = stamp(Readback, count=len(rows) + 1)
-        m.submodules.texts = texts = stamp(Readback, count=1)   # one cycle, as the rows have
+        m.submodules.others = others = stamp(Readback, count=1 + HEMISPHERES)   # one cycle, as the rows have
         for k, row in enumerate(rows):
             m.d.comb += [
                 row.superlane.eq(k), row.enable.eq(host.running), row.cycle.eq(host.cycle[:MONITOR_CYCLE_BITS]),
@@ -249,9 +250,19 @@ class Chip(wiring.Component):
             ]
         m.d.comb += [
             *(getattr(icu, name).eq(getattr(host, name)) for name in ("queue", "address", "write", "data")),
-            texts.words[0].eq(icu.read_data), readback.words[-1].eq(texts.read_data), host.read_data.eq(readback.read_data),
+            others.words[0].eq(icu.read_data), readback.words[-1].eq(others.read_data),
+            host.read_data.eq(readback.read_data),
             icu.sim_load.eq(self.sim_load), icu.sim_dump.eq(self.sim_dump),
         ]
+        for h, sxm in enumerate(sxms):
+            m.d.comb += [
+                sxm.mail_select.eq(host.mailbox.word_select(h, g.superlanes)), sxm.mail_write.eq(host.write),
+                sxm.mail_data.eq(host.data), others.words[1 + h].eq(sxm.mail_read_data),
+                sxm.mail_pop.eq(host.mail_pop[h]), sxm.mail_push.eq(host.mail_push[h]), sxm.mail_clear.eq(host.mail_clear),
+                host.mail_waiting.word_select(h, LEVEL_BITS).eq(sxm.mail_waiting),
+                host.mail_held.word_select(h, LEVEL_BITS).eq(sxm.mail_held),
+                host.mail_full[h].eq(sxm.mail_full), host.mail_empty[h].eq(sxm.mail_empty),
+            ]
 
     def _monitors(self, m, host, columns):
         """Boundaries outside of the Superlanes: both sides of the MXMs."""

@@ -1,4 +1,4 @@
-"""Host port: AXI4 to the memories and queue texts, AXI4-Lite to the registers, and the control of a run.
+"""Host port: AXI4 to the memories, queue texts and mailboxes, AXI4-Lite to the registers, and the control of a run.
 
 The address map is :mod:`isa.hostmap`. :class:`HostMemory` turns AXI4 bursts into accesses of the memories,
 :class:`HostControl` holds the registers and runs the cycle counter, :class:`Host` is both, as the chip has it;
@@ -16,6 +16,7 @@ from isa.hostmap import AXI_ADDRESS_BITS, AXIL_ADDRESS_BITS, DATA_BYTES
 from isa.timing import drain
 
 from .stream import DATA_BITS, WORD_BITS, with_check_bits
+from .sxm.mailbox import LEVEL_BITS
 
 ID_BITS = 4
 READ_LATENCY = 3        # cycles from an access on the bus to its word on read_data: the memory, its row, the chip
@@ -45,6 +46,8 @@ _AXIL = {
 
 _MEMORY = {f.name: f for f in hostmap.MEMORY_FIELDS}
 _QUEUES = {f.name: f for f in hostmap.QUEUE_FIELDS}
+_MAILBOXES = {f.name: f for f in hostmap.MAILBOX_FIELDS}
+HEMISPHERES = 2
 _WORD = _MEMORY["word"]
 
 
@@ -61,12 +64,14 @@ def axil_ports() -> dict:
 def bus_ports(geometry: Geometry) -> dict:
     """Members of the bus to the memories, one access a cycle.
 
-    tile: one bit for each MEM tile, numbered mem_tile(); queue: one bit for each queue. At most one of all these bits
-    is set, and only while there is an access. select: slice within the tile. address: word or entry. write, data: what
-    to do; without write the word is on read_data READ_LATENCY cycles later.
+    tile: one bit for each MEM tile, numbered mem_tile(); queue: one bit for each queue; mailbox: one bit for each superlane,
+    those of the west first. At most one of all these bits is set, and only while there is an access. select: slice within
+    the tile. address: word or entry. write, data: what to do; without write the word is on read_data READ_LATENCY cycles
+    later.
     """
     return {
-        "tile": Out(2 * geometry.mem_groups * geometry.superlanes), "queue": Out(len(geometry.queues)),
+        "tile": Out(HEMISPHERES * geometry.mem_groups * geometry.superlanes), "queue": Out(len(geometry.queues)),
+        "mailbox": Out(HEMISPHERES * geometry.superlanes),
         "select": Out((SLICES_PER_GROUP - 1).bit_length()), "address": Out(_WORD.width), "write": Out(1),
         "data": Out(WORD_BITS), "read_data": In(WORD_BITS),
     }
@@ -79,6 +84,9 @@ def run_ports(geometry: Geometry) -> dict:
         "start": Out(1), "stop": Out(1), "running": Out(1), "cycle": Out(CYCLE_BITS), "clear_queues": Out(1),
         "halted": In(queues), "parked": In(queues), "underrun": In(queues), "illegal": In(queues),
         "undriven": In(groups), "bank_conflict": In(groups),
+        "mail_pop": Out(HEMISPHERES), "mail_push": Out(HEMISPHERES), "mail_clear": Out(1),
+        "mail_waiting": In(HEMISPHERES * LEVEL_BITS), "mail_held": In(HEMISPHERES * LEVEL_BITS),
+        "mail_full": In(HEMISPHERES), "mail_empty": In(HEMISPHERES),
     }
 
 
@@ -134,20 +142,22 @@ class Burst(wiring.Component):
 
 
 class HostMemory(wiring.Component):
-    """AXI4 slave: bursts to the memories and queue texts.
+    """AXI4 slave: bursts to the memories, queue texts and mailboxes.
 
     Every INCR burst is taken: any length, size up to 16 bytes, any alignment, any strobes, any id; one write and one
     read burst at a time, responses in order. A beat takes one cycle; one with some but not all strobes is read, merged
     and written, READ_LATENCY + 2 cycles more. A beat outside of the map answers DECERR, one while ``locked`` or of a
     burst that is not INCR or too wide answers SLVERR; neither changes anything. A write burst answers the worst of its
-    beats.
+    beats. Mailboxes are not locked; a write that has not all strobes or meets a full one answers SLVERR.
 
-    locked: a run is going on or about to start. quiet: no access is under way, so that it may start. Bus: bus_ports.
+    locked: a run is going on or about to start. quiet: no access is under way, so that it may start. inbox_full: of each
+    hemisphere. Bus: bus_ports.
     """
 
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
-        super().__init__({**axi_ports(), **bus_ports(geometry), "locked": In(1), "quiet": Out(1)})
+        super().__init__({**axi_ports(), **bus_ports(geometry), "locked": In(1), "quiet": Out(1),
+                          "inbox_full": In(HEMISPHERES)})
 
     def elaborate(self, platform):
         m = Module()
@@ -161,22 +171,31 @@ class HostMemory(wiring.Component):
         m.d.comb += self.quiet.eq(~pipe.busy & ~request.sent & ~merging)
         return m
 
-    def _decode(self, m, burst, name):
-        """Response that an access to the burst's current address gets."""
+    def _decode(self, m, burst, name, refused_mail):
+        """Response that an access to the burst's current address gets; refused_mail: if it is one to a mailbox."""
         g, address = self.geometry, burst.address
         word, superlane, mem_slice = (_slice(address, _MEMORY[f]) for f in ("word", "superlane", "slice"))
         queue, reserved = (_slice(address, _QUEUES[f]) for f in ("queue", "reserved"))
-        in_memory = (word < g.words) & (superlane < g.superlanes) & (mem_slice < g.mem_slices)
-        in_queues = (queue < len(g.queues)) & (reserved == 0)
-        response = Signal(2, name=f"{name}_response")
-        with m.If(burst.refused | self.locked):
+        free = Cat(_slice(address, _MAILBOXES[f]) for f in ("reserved_low", "reserved"))
+        inside, refused, response = Signal(), Signal(), Signal(2, name=f"{name}_response")
+        m.d.comb += refused.eq(burst.refused | self.locked)
+        with m.Switch(_slice(address, hostmap.REGION)):
+            with m.Case(hostmap.MEMORY):
+                m.d.comb += inside.eq((word < g.words) & (superlane < g.superlanes) & (mem_slice < g.mem_slices))
+            with m.Case(hostmap.QUEUES):
+                m.d.comb += inside.eq((queue < len(g.queues)) & (reserved == 0))
+            with m.Case(hostmap.MAILBOXES):
+                m.d.comb += [inside.eq((superlane < g.superlanes) & (free == 0)),
+                             refused.eq(burst.refused | inside & refused_mail)]
+        with m.If(refused):
             m.d.comb += response.eq(SLVERR)
-        with m.Elif(~Mux(_slice(address, hostmap.REGION), in_queues, in_memory)):
+        with m.Elif(~inside):
             m.d.comb += response.eq(DECERR)
         return response
 
     def _write_side(self, m, burst, request, pipe):
-        response, replied = self._decode(m, burst, "write"), Signal(2)
+        full = self.inbox_full.bit_select(_slice(burst.address, _MAILBOXES["hemisphere"]), 1)
+        response, replied = self._decode(m, burst, "write", full | ~self.axi_wstrb.all()), Signal(2)
         merging, merged_here, merged = Signal(), Signal(), Signal(DATA_BITS)
         waiting, beat_done, busy = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -216,7 +235,7 @@ class HostMemory(wiring.Component):
         return merging, busy
 
     def _read_side(self, m, burst, request, pipe, fifo, writing):
-        response = self._decode(m, burst, "read")
+        response = self._decode(m, burst, "read", 0)
         space = Signal(range(READ_FIFO + 1), init=READ_FIFO)
         taken, sent = Signal(), Signal()
         m.d.comb += [
@@ -264,17 +283,20 @@ class _Request:
         within = (SLICES_PER_GROUP - 1).bit_length()
         group = mem_slice[within:]
         tiles = [(hemisphere == h) & (group == i) & (superlane == k)
-                 for h in range(2) for i in range(g.mem_groups) for k in range(g.superlanes)]
+                 for h in range(HEMISPHERES) for i in range(g.mem_groups) for k in range(g.superlanes)]
         queues = [queue == q for q in range(len(g.queues))]
+        mailboxes = [(hemisphere == h) & (superlane == k) for h in range(HEMISPHERES) for k in range(g.superlanes)]
         m.d.sync += self.sent.eq(self.access)
         with m.If(self.access | self.sent):
             m.d.sync += [
-                host.tile.eq(Mux(self.access & ~region, Cat(tiles), 0)),
-                host.queue.eq(Mux(self.access & region, Cat(queues), 0)),
+                host.tile.eq(Mux(self.access & (region == hostmap.MEMORY), Cat(tiles), 0)),
+                host.queue.eq(Mux(self.access & (region == hostmap.QUEUES), Cat(queues), 0)),
+                host.mailbox.eq(Mux(self.access & (region == hostmap.MAILBOXES), Cat(mailboxes), 0)),
             ]
         with m.If(self.access):
             m.d.sync += [
-                host.address.eq(Mux(region, _slice(self.address, _QUEUES["entry"]), _slice(self.address, _WORD))),
+                host.address.eq(Mux(region == hostmap.QUEUES, _slice(self.address, _QUEUES["entry"]),
+                                    _slice(self.address, _WORD))),
                 host.select.eq(mem_slice[:within]), host.write.eq(self.writing),
                 host.data.eq(with_check_bits(self.data)),
             ]
@@ -297,33 +319,47 @@ class _ReadPipe:
         m.d.comb += self.data.eq(Mux(access, read_data[:DATA_BITS], 0))
 
 
+_RESET = {"LAUNCHES": 1}   # the other registers are 0
+
+
 class HostControl(wiring.Component):
     """AXI4-Lite slave: registers, start and end of a run, cycle counter, watchdog, sticky errors.
 
-    start: one cycle, the one before cycle 0. running: 1 in cycles 0 .. done-1. stop: 1 in cycle done-1. cycle: number of the cycle while
-    running, then done. clear_queues: one cycle. locked: the memories belong to the run (from the start command on).
+    start: one cycle, the one before cycle 0 of each launch. running: 1 in cycles 0 .. done-1. stop: 1 in cycle done-1.
+    cycle: number of the cycle while running, then done. clear_queues: one cycle. locked: the memories belong to the run
+    (from the start command on).
 
     One bit for each queue: halted and parked are levels; underrun and illegal are pulses. One bit for each group:
-    undriven and bank_conflict, pulses. A Halt issued in cycle t shows in halted from t+1 on. A run ends drain(geometry)
-    cycles after the last Halt, or in the cycle of the watchdog register.
+    undriven and bank_conflict, pulses. A Halt issued in cycle t shows in halted from t+1 on. A launch ends drain(geometry)
+    cycles after the last Halt; cycle 0 of the next one is the cycle after. A run ends with its last launch, or in the cycle
+    of the watchdog register.
+
+    For each hemisphere: mail_waiting and mail_held, vectors in the output and the input mailbox; mail_pop, mail_push: one
+    cycle; mail_full and mail_empty: pulses of an Emit that found no room and of a Take that found nothing. mail_clear: one
+    cycle. inbox_full: for the memory port.
     """
 
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
-        super().__init__({**axil_ports(), **run_ports(geometry), "locked": Out(1), "quiet": In(1)})
+        super().__init__({**axil_ports(), **run_ports(geometry), "locked": Out(1), "quiet": In(1),
+                          "inbox_full": Out(HEMISPHERES)})
 
     def elaborate(self, platform):
         m = Module()
-        values = {r.name: Signal(32, name=f"r_{r.name.lower()}") for r in hostmap.REGISTERS if "r" in r.access}
+        values = {r.name: Signal(32, name=f"r_{r.name.lower()}", init=_RESET.get(r.name, 0))
+                  for r in hostmap.REGISTERS if "r" in r.access}
         self._constants(m, values)
-        written = self._write_channel(m)
+        written = self._write_channel(m, values)
         self._read_channel(m, values)
         command = self._commands(m, written["CONTROL"])
         with m.If(written["WATCHDOG"]):
             m.d.sync += values["WATCHDOG"].eq(_merge(self.axil_wdata, self.axil_wstrb, values["WATCHDOG"]))
-        ended = self._run(m, command["start"], values)
+        with m.If(written["LAUNCHES"]):
+            m.d.sync += values["LAUNCHES"].eq(_merge(self.axil_wdata, self.axil_wstrb, values["LAUNCHES"]))
+        ended = self._run(m, command, values)
         self._errors(m, command["clear_errors"], ended, values)
-        m.d.comb += self.clear_queues.eq(command["clear_queues"])
+        self._mailboxes(m, written, values)
+        m.d.comb += [self.clear_queues.eq(command["clear_queues"]), self.mail_clear.eq(command["clear_mailboxes"])]
         return m
 
     def _constants(self, m, values):
@@ -333,7 +369,7 @@ class HostControl(wiring.Component):
         constants = {"ID": hostmap.ID, "VERSION": hostmap.VERSION, "WORDS": g.words, "GEOMETRY": size, "QUEUES": queues}
         m.d.comb += [values[name].eq(value) for name, value in constants.items()]
 
-    def _write_channel(self, m):
+    def _write_channel(self, m, values):
         """Takes address and data together. Returns a write pulse for each register that can be written, by name."""
         accept, response = Signal(), Signal(2)
         pulses = {r.name: Signal(name=f"{r.name.lower()}_written") for r in hostmap.REGISTERS if "w" in r.access}
@@ -344,7 +380,7 @@ class HostControl(wiring.Component):
         with m.Switch(self.axil_awaddr[2:]):
             for r in hostmap.REGISTERS:
                 with m.Case(r.offset >> 2):
-                    m.d.comb += response.eq(self._write_response(r))
+                    m.d.comb += response.eq(self._write_response(r, values))
         for name, pulse in pulses.items():
             here = self.axil_awaddr[2:] == hostmap.register(name).offset >> 2
             m.d.comb += pulse.eq(accept & here & (response == OKAY))
@@ -354,11 +390,20 @@ class HostControl(wiring.Component):
             m.d.sync += self.axil_bvalid.eq(0)
         return pulses
 
-    def _write_response(self, register):
-        if register.name != "CONTROL":
-            return OKAY if "w" in register.access else SLVERR
-        idle_only = register.pack(start=1, clear_queues=1)
-        return Mux(self.locked & self.axil_wstrb[0] & (self.axil_wdata & idle_only).any(), SLVERR, OKAY)
+    def _write_response(self, register, values):
+        if "w" not in register.access:
+            return SLVERR
+        low = Mux(self.axil_wstrb[0], self.axil_wdata[:8], 0)
+        match register.name:
+            case "CONTROL":
+                refused = self.locked & (low & register.pack(start=1, clear_queues=1, clear_mailboxes=1)).any()
+            case "LAUNCHES":
+                refused = self.locked | ~_merge(self.axil_wdata, self.axil_wstrb, values["LAUNCHES"]).any()
+            case "INBOX_PUSH":
+                refused = (low & self.inbox_full).any()
+            case _:
+                return OKAY
+        return Mux(refused, SLVERR, OKAY)
 
     def _read_channel(self, m, values):
         accept = Signal()
@@ -385,31 +430,51 @@ class HostControl(wiring.Component):
         return pulses
 
     def _run(self, m, command, values):
-        """Start, cycle counter and end. Returns the pulse with which the watchdog ends a run."""
+        """Launches, cycle counter and end. Returns the pulse with which the watchdog ends a run."""
         wait = drain(self.geometry) - 1     # the cycle after the last Halt, in which halted shows, is the first of them
         pending, done = Signal(), Signal()
-        left = Signal(range(wait + 1))
-        finished, expired = Signal(), Signal()
+        left, launches = Signal(range(wait + 1)), Signal(32)
+        finished, expired, again = Signal(), Signal(), Signal()
         status = hostmap.register("STATUS")
         m.d.comb += [
-            self.start.eq(pending & self.quiet),
-            self.locked.eq(pending | self.running), self.stop.eq(finished | expired),
             finished.eq(self.running & self.halted.all() & (left == 1)),
-            expired.eq(self.running & (self.cycle + 1 == values["WATCHDOG"]) & ~finished),
+            expired.eq(self.running & (self.cycle + 1 == values["WATCHDOG"]) & ~(finished & ~again)),
+            again.eq(finished & (launches != 1) & ~command["cancel"]),
+            self.start.eq(pending & self.quiet | again & ~expired),
+            self.locked.eq(pending | self.running), self.stop.eq(finished | expired),
             values["STATUS"][status.field("running").lo].eq(self.running),
             values["STATUS"][status.field("done").lo].eq(done),
         ]
-        with m.If(command):
+        with m.If(command["start"]):
             m.d.sync += pending.eq(1)
-        with m.If(self.start):
-            m.d.sync += [pending.eq(0), self.running.eq(1), self.cycle.eq(0), left.eq(wait), done.eq(0)]
-        with m.Elif(self.running):
-            m.d.sync += self.cycle.eq(self.cycle + 1)
+        with m.If(self.running):
+            m.d.sync += [self.cycle.eq(self.cycle + 1), values["LAUNCHED"].eq(values["LAUNCHED"] + finished)]
             with m.If(self.halted.all()):
                 m.d.sync += left.eq(left - 1)
-            with m.If(self.stop):
-                m.d.sync += [self.running.eq(0), done.eq(finished)]
+            with m.If(self.stop & ~self.start):
+                m.d.sync += [self.running.eq(0), done.eq(finished & ~expired)]
+        with m.If(self.start):
+            m.d.sync += [left.eq(wait), launches.eq(launches - 1)]
+        with m.Elif(command["cancel"]):
+            m.d.sync += launches.eq(1)
+        with m.If(pending & self.quiet):
+            m.d.sync += [pending.eq(0), self.running.eq(1), self.cycle.eq(0), done.eq(0), launches.eq(values["LAUNCHES"]),
+                         values["LAUNCHED"].eq(0)]
         return expired
+
+    def _mailboxes(self, m, written, values):
+        """Levels of the mailboxes, and the host's pushes and pops."""
+        for name, both in (("OUTBOX", self.mail_waiting), ("INBOX", self.mail_held)):
+            for h, field in enumerate(hostmap.register(name).fields):
+                level = both.word_select(h, LEVEL_BITS)
+                m.d.comb += values[name][field.lo:field.lo + field.width].eq(level)
+        asked = Mux(self.axil_wstrb[0], self.axil_wdata[:HEMISPHERES], 0)
+        m.d.comb += [
+            self.inbox_full.eq(Cat(self.mail_held.word_select(h, LEVEL_BITS) == hostmap.MAILBOX_DEPTH
+                                   for h in range(HEMISPHERES))),
+            self.mail_pop.eq(Mux(written["OUTBOX_POP"], asked, 0)),
+            self.mail_push.eq(Mux(written["INBOX_PUSH"], asked, 0)),
+        ]
 
     def _errors(self, m, clear, expired, values):
         status, watchdog = hostmap.register("STATUS"), Signal()
@@ -417,6 +482,8 @@ class HostControl(wiring.Component):
             self._first_queue(m, pulses, hostmap.register(name), values[name])
         for pulses, name in ((self.undriven, "UNDRIVEN"), (self.bank_conflict, "BANK_CONFLICT")):
             m.d.sync += values[name].eq(values[name] | pulses)
+        found = values["MAILBOX_ERROR"]
+        m.d.sync += found.eq(found | Cat(self.mail_full, self.mail_empty))
         for i in range(hostmap.MASK_REGISTERS):
             with m.If(expired):
                 m.d.sync += [values[f"UNFINISHED{i}"].eq(~self.halted[32 * i:32 * i + 32]),
@@ -426,7 +493,8 @@ class HostControl(wiring.Component):
         with m.If(clear):
             m.d.sync += [watchdog.eq(0), *(values[r.name].eq(0) for r in hostmap.REGISTERS if r.sticky)]
         summary = {"watchdog": watchdog, **{name.lower(): values[name].any() for name in
-                                            ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT")}}
+                                            ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT")},
+                   "mailbox": values["MAILBOX_ERROR"].any()}
         m.d.comb += [values["STATUS"][status.field(name).lo].eq(bit) for name, bit in summary.items()]
 
     def _first_queue(self, m, pulses, register, value):
@@ -460,6 +528,9 @@ class Readback(wiring.Component):
         return m
 
 
+_INTERNAL = ("locked", "quiet", "inbox_full")   # between the parts of the host port
+
+
 class Host(wiring.Component):
     """The host port of a chip: HostMemory and HostControl.
 
@@ -476,9 +547,10 @@ class Host(wiring.Component):
         m.submodules.control = control = HostControl(self.geometry)
         for part in (memory, control):
             for name, member in part.signature.members.items():
-                if name in ("locked", "quiet"):
+                if name in _INTERNAL:
                     continue
                 inside, outside = getattr(part, name), getattr(self, name)
                 m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
-        m.d.comb += [memory.locked.eq(control.locked), control.quiet.eq(memory.quiet)]
+        m.d.comb += [memory.locked.eq(control.locked), control.quiet.eq(memory.quiet),
+                     memory.inbox_full.eq(control.inbox_full)]
         return m

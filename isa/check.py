@@ -22,6 +22,7 @@ from .instructions import (
     Activate,
     Alu,
     Distribute,
+    Emit,
     Gather,
     InstallWeights,
     LoadWeights,
@@ -31,6 +32,7 @@ from .instructions import (
     Scatter,
     Shift,
     Source,
+    Take,
     Transpose,
     Write,
     neighbour,
@@ -82,7 +84,7 @@ def samples(instruction) -> tuple[tuple[int, int], ...]:
             return _alu_samples(instruction)
         case LoadWeights() | Transpose():
             return ((instruction.stream, LANES),)
-        case Activate() | Shift():
+        case Activate() | Shift() | Emit():
             return ((instruction.stream, 1),)
         case Permute():
             return ((instruction.stream, 1), (instruction.map_stream, 2))
@@ -99,7 +101,7 @@ def _alu_samples(alu):
 def drives(instruction) -> tuple[int, int] | None:
     """Stream group that one issue of an instruction drives: (first stream, size); None if it drives nothing."""
     match instruction:
-        case Read() | Gather():
+        case Read() | Gather() | Take():
             return instruction.stream, 1
         case ReadWrite():
             return instruction.read_stream, 1

@@ -12,6 +12,7 @@ from . import geometry as geometry_module
 from . import timing
 from .check import samples
 from .geometry import NAMES, QUEUE_DEPTH, Geometry
+from .hostmap import MAILBOX_DEPTH
 from .instructions import (
     ALL_KINDS,
     BUILT,
@@ -214,7 +215,7 @@ _TIMES = (
     ("d_func of Accumulate", "dispatch to the sum visible in the driven SRF", lambda g: timing.ACC_D_FUNC),
     ("ADD distance", "least distance of two ADDs to one accumulator entry", lambda g: timing.ACC_ADD_DISTANCE),
     ("d_func of Shift, Permute", "deskew, whole-vector network, reskew", timing.sxm_network_d_func),
-    ("d_func of Distribute, Transpose", "within a superlane", lambda g: timing.SXM_LOCAL_D_FUNC),
+    ("d_func of Distribute, Transpose, Take", "within a superlane", lambda g: timing.SXM_LOCAL_D_FUNC),
     ("barrier", "Notify to the issue after a released Sync", timing.barrier),
     ("drain", "last Halt to done", timing.drain),
 )
@@ -233,5 +234,5 @@ def limits_table() -> str:
             ("streams of a direction", geometry_module.STREAMS), ("MXM planes", geometry_module.PLANES),
             ("accumulator entries of a plane", geometry_module.ACCUMULATORS),
             ("VXM ALUs of a lane", geometry_module.ALUS),
-            ("MEM slices of a group", geometry_module.SLICES_PER_GROUP))
+            ("MEM slices of a group", geometry_module.SLICES_PER_GROUP), ("vectors of a mailbox", MAILBOX_DEPTH))
     return table(["limit", "value"], rows)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from .geometry import QUEUE_DEPTH, Geometry
 
 DATA_BYTES = 16            # bytes of one AXI4 beat, one SRAM word and one instruction
-AXI_ADDRESS_BITS = 30
+AXI_ADDRESS_BITS = 31
 AXIL_ADDRESS_BITS = 12
 ID = 0x3155504C            # "LPU1" as ASCII, little endian
-VERSION = 1                # of this map
+VERSION = 2                # of this map
+MAILBOX_DEPTH = 64         # vectors of one mailbox
 
-MEMORY, QUEUES = 0, 1      # values of the region bit
+MEMORY, QUEUES, MAILBOXES = 0, 1, 2   # values of the region
 
 
 class HostMapError(ValueError):
@@ -71,7 +72,7 @@ class Register:
         return {f.name: f.extract(word) for f in self.fields}
 
 
-REGION = Field("region", 29, 1, "0: memory, 1: queue text")
+REGION = Field("region", 29, 2, "0: memory, 1: queue text, 2: mailboxes")
 BYTE = Field("byte", 0, 4, "byte of the word; in memory the lane")
 MEMORY_FIELDS = (
     BYTE,
@@ -88,12 +89,23 @@ QUEUE_FIELDS = (
     Field("reserved", 24, 5, "must be 0"),
     REGION,
 )
+MAILBOX_FIELDS = (
+    BYTE,
+    Field("reserved_low", 4, 13, "must be 0"),
+    Field("superlane", 17, 5, "superlane"),
+    Field("reserved", 22, 6, "must be 0"),
+    Field("hemisphere", 28, 1, "0: west, 1: east"),
+    REGION,
+)
 MASK_REGISTERS = 8   # 32 queues each
 _WORD = (Field("value", 0, 32, "value"),)
 
 
 _FIRST_QUEUE = (Field("queue", 0, 16, "the lowest one, if several at once"), Field("valid", 31, 1, "it was seen"))
 _GROUPS = (Field("groups", 0, 32, "one bit a group"),)
+_WAITING = (Field("west", 0, 8, "vectors that wait in the west mailbox"),
+            Field("east", 8, 8, "vectors that wait in the east mailbox"))
+_MOVE = (Field("west", 0, 1, "of the west mailbox"), Field("east", 1, 1, "of the east mailbox"))
 
 
 def _mask(name, offset, doc):
@@ -111,18 +123,22 @@ REGISTERS = (
     Register("QUEUES", 0x010, "ro", "instruction queues", (
         Field("count", 0, 16, "number of queues"), Field("depth", 16, 16, "instructions of one queue"))),
     Register("CONTROL", 0x020, "wo", "commands; writing a 1 does it once", (
-        Field("start", 0, 1, "start a run; SLVERR while running"),
+        Field("start", 0, 1, "run the queues' texts LAUNCHES times; SLVERR while running"),
         Field("clear_errors", 1, 1, "clear all sticky errors"),
-        Field("clear_queues", 2, 1, "empty every queue; SLVERR while running"))),
+        Field("clear_queues", 2, 1, "empty every queue; SLVERR while running"),
+        Field("clear_mailboxes", 3, 1, "empty all mailboxes; SLVERR while running"),
+        Field("cancel", 4, 1, "the launch that is going on is the last one"))),
     Register("STATUS", 0x024, "ro", "state and summary of the sticky errors", (
         Field("running", 0, 1, "a run is going on"),
-        Field("done", 1, 1, "the last run ended with every queue halted"),
+        Field("done", 1, 1, "the last run ended with every queue halted in its last launch"),
         Field("underrun", 8, 1, "a queue was empty and not halted: UNDERRUN"),
         Field("watchdog", 9, 1, "the watchdog ended the run: UNFINISHED, PARKED"),
         Field("undriven", 10, 1, "an operand was sampled from an undriven stream: UNDRIVEN"),
         Field("bank_conflict", 11, 1, "two accesses of one bank in a cycle: BANK_CONFLICT"),
-        Field("illegal", 12, 1, "an opcode the queue does not know: ILLEGAL"))),
-    Register("CYCLES_LOW", 0x028, "ro", "cycle counter, low word: counts from 0 to done; reading it holds CYCLES_HIGH",
+        Field("illegal", 12, 1, "an opcode the queue does not know: ILLEGAL"),
+        Field("mailbox", 13, 1, "Emit into a full or Take from an empty mailbox: MAILBOX_ERROR"))),
+    Register("CYCLES_LOW", 0x028, "ro",
+             "cycle counter, low word: counts from 0 to done, through all launches; reading it holds CYCLES_HIGH",
              _WORD),
     Register("CYCLES_HIGH", 0x02C, "ro", "cycle counter, high word, as of the last read of CYCLES_LOW", _WORD),
     Register("WATCHDOG", 0x030, "rw", "a run is ended in this cycle if it is not done before; 0: never", _WORD),
@@ -130,6 +146,14 @@ REGISTERS = (
     Register("ILLEGAL", 0x038, "ro", "the first unknown opcode since the errors were cleared", _FIRST_QUEUE, True),
     Register("UNDRIVEN", 0x03C, "ro", "groups that sampled an undriven operand", _GROUPS, True),
     Register("BANK_CONFLICT", 0x040, "ro", "groups with a bank conflict", _GROUPS, True),
+    Register("MAILBOX_ERROR", 0x044, "ro", "mailboxes that were full at an Emit or empty at a Take", (
+        Field("full", 0, 2, "output mailboxes, west and east"), Field("empty", 2, 2, "input mailboxes, west and east")), True),
+    Register("LAUNCHES", 0x050, "rw", "how often a start runs the texts, at least 1; SLVERR while running and for 0", _WORD),
+    Register("LAUNCHED", 0x054, "ro", "launches that have ended since the start", _WORD),
+    Register("OUTBOX", 0x060, "ro", "whole vectors in the output mailboxes", _WAITING),
+    Register("OUTBOX_POP", 0x064, "wo", "drop the oldest vector of output mailboxes; nothing happens in an empty one", _MOVE),
+    Register("INBOX", 0x068, "ro", "vectors in the input mailboxes", _WAITING),
+    Register("INBOX_PUSH", 0x06C, "wo", "append the words written since the last push to input mailboxes; SLVERR if one is full", _MOVE),
     *_mask("UNFINISHED", 0x100, "not halted when the watchdog ended the run"),
     *_mask("PARKED", 0x140, "waiting in Sync when the watchdog ended the run"),
 )
@@ -160,6 +184,17 @@ def queue_address(geometry: Geometry, queue: int, entry: int = 0) -> int:
     return _pack(QUEUE_FIELDS, region=QUEUES, queue=queue, entry=entry)
 
 
+def mailbox_address(geometry: Geometry, hemisphere: int, superlane: int) -> int:
+    """AXI4 byte address of a superlane's word of a hemisphere's mailboxes.
+
+    A read gives the oldest vector of the output mailbox; a write, which needs all 16 strobes, lays the word ready for
+    the input mailbox until INBOX_PUSH. Both answer while the chip runs, too.
+    """
+    _within("hemisphere", hemisphere, 2)
+    _within("superlane", superlane, geometry.superlanes)
+    return _pack(MAILBOX_FIELDS, region=MAILBOXES, hemisphere=hemisphere, superlane=superlane)
+
+
 def sram_id(geometry: Geometry, hemisphere: int, mem_slice: int, superlane: int) -> int:
     """Number of a MEM memory in simulation's preload and dump: (hemisphere * M + slice) * S + superlane."""
     memory_address(geometry, hemisphere, mem_slice, superlane)   # checks the ranges
@@ -175,7 +210,7 @@ def queue_sram_id(geometry: Geometry, queue: int) -> int:
 def documentation() -> str:
     """The map as Markdown tables."""
     lines = ["| AXI4 region | bits | field | meaning |", "|---|---|---|---|"]
-    for region, fields in (("memory", MEMORY_FIELDS), ("queue text", QUEUE_FIELDS)):
+    for region, fields in (("memory", MEMORY_FIELDS), ("queue text", QUEUE_FIELDS), ("mailboxes", MAILBOX_FIELDS)):
         lines += [f"| {region} | {_bit_range(f)} | {f.name} | {f.doc} |" for f in reversed(fields)]
     lines += ["", "| offset | register | access | bits | field | meaning |", "|---|---|---|---|---|---|"]
     for r in REGISTERS:

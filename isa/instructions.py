@@ -466,6 +466,22 @@ class Transpose(Instruction):
     out_stream: int = _stream(14, "16 aligned streams driven", group=16)
 
 
+# ---- host mailboxes ------------------------------------------------------------------------------------------------
+
+@_instruction(0xB8, Q.HOST)
+class Emit(Instruction):
+    """Push a vector into the hemisphere's output mailbox, which holds 64. Overflow is a sticky error, the vector is lost."""
+
+    stream: int = _stream(8, "stream sampled")
+
+
+@_instruction(0xB9, Q.HOST)
+class Take(Instruction):
+    """Pop the oldest vector of the hemisphere's input mailbox. From an empty one it drives zeros, a sticky error."""
+
+    stream: int = _stream(8, "stream driven")
+
+
 BUILT = tuple(_BY_OPCODE.values())
 
 # name: (opcode, queues, what it will do)
@@ -480,8 +496,6 @@ NOT_BUILT = {
     "Receive": (0xB1, "C2C", "receive a vector from a link"),
     "Deskew": (0xB2, "DESKEW", "align issue with the hardware counter"),
     "RuntimeDeskew": (0xB3, "DESKEW", "re-align a drifting chip"),
-    "Emit": (0xB8, "HOST", "push a vector into the output mailbox"),
-    "Take": (0xB9, "HOST", "pop the input mailbox"),
 }
 # VXM operations of the contract that this hardware does not have yet
 NOT_BUILT_OPS = ("TANH", "ADD_SAT", "SUB_SAT", "MUL_SAT", "F32_TO_F16", "F16_TO_F32", "I32_TO_I16", "F32_TO_I16")

@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -28,9 +29,18 @@ import numpy as np
 from golden import chip as golden_chip
 from golden.trace import HEADER, WORD_BYTES, Trace
 from hdl import stamp
-from isa.geometry import LANES, QUEUE_DEPTH, Geometry
-from isa.hostmap import REGISTERS, memory_address, queue_address, queue_sram_id, register, sram_id
-from isa.instructions import Halt, encode
+from isa.geometry import EAST, HEMISPHERES, LANES, QUEUE_DEPTH, WEST, Geometry
+from isa.hostmap import (
+    MAILBOX_DEPTH,
+    REGISTERS,
+    mailbox_address,
+    memory_address,
+    queue_address,
+    queue_sram_id,
+    register,
+    sram_id,
+)
+from isa.instructions import Emit, Halt, encode
 from isa.program import Address, Program
 from sim import build as builder
 from sim.native import WORDS, pack_words, unpack_words
@@ -41,6 +51,7 @@ __all__ = ["GoldenMachine", "Machine", "MachineError", "RtlMachine", "RunResult"
 NUMPY_TYPES = {"int8": np.dtype("i1"), "uint8": np.dtype("u1"), "index16": np.dtype("<u2"), "int32": np.dtype("<i4"),
                "fp32": np.dtype("<f4")}
 SILENCE = 600        # wall seconds without a message after which the simulator counts as hung
+_HALF_FULL = MAILBOX_DEPTH // 2   # vectors that may come into a mailbox between two looks at it
 UNKNOWN_LENGTH = 10_000_000  # watchdog of a program whose cycle count is not predicted
 
 
@@ -48,15 +59,20 @@ class MachineError(RuntimeError):
     """A request that does not fit the program or geometry, or a simulator that refused, crashed or hung."""
 
 
+OnMail = Callable[[int, np.ndarray], bool | None]
+
+
 @dataclass(frozen=True)
 class RunResult:
-    """One run. cycles: from start to done. errors: one line for each sticky error, empty if the run was clean.
-    trace: every driven stream word, or None if it was not recorded. seconds: wall time."""
+    """One run. cycles: from start to done, of all launches. errors: one line for each sticky error, empty if the run was
+    clean. trace: every driven stream word, or None if it was not recorded. seconds: wall time. mail: what the program
+    emitted in each hemisphere, uint8 [vector, 16*S]."""
 
     cycles: int
     errors: tuple[str, ...]
     trace: Trace | None
     seconds: float
+    mail: tuple[np.ndarray, np.ndarray]
 
     @property
     def cycles_per_second(self) -> float:
@@ -89,8 +105,16 @@ class Machine(ABC):
         """Read consecutive words of one slice."""
 
     @abstractmethod
-    def run(self, trace: bool = True) -> RunResult:
-        """Run the loaded program once, from start to done."""
+    def push(self, hemisphere: int, data: bytes):
+        """Append one vector, 16*S bytes, to the input mailbox of a hemisphere."""
+
+    @abstractmethod
+    def run(self, trace: bool = True, launches: int = 1, on_mail: OnMail | None = None) -> RunResult:
+        """Run the loaded program so many times, from start to done, without anything between the launches.
+
+        on_mail: called with (hemisphere, vector) for everything that comes out of the mailboxes, as soon as it is there;
+        if it returns True, the launch that is going on is the last one.
+        """
 
     @abstractmethod
     def dump(self) -> np.ndarray:
@@ -165,6 +189,7 @@ class GoldenMachine(Machine):
 
     def load(self, program: Program):
         self._accept(program)
+        self._inbox = [[[], []] for _ in range(self.images)]
         self.plan = golden_chip.plan(program)
         self._memory = golden_chip.memory_image(program, self.images)
 
@@ -180,13 +205,43 @@ class GoldenMachine(Machine):
         self._within(address, words)
         return self._memory[self.image, self._slice(address), address.word:address.word + words].tobytes()
 
-    def run(self, trace: bool = True) -> RunResult:
+    def push(self, hemisphere: int, data: bytes):
+        _check_vector(self, hemisphere, data)
+        waiting = self._inbox[self.image][hemisphere]
+        if len(waiting) == MAILBOX_DEPTH:
+            raise MachineError(f"the input mailbox of hemisphere {HEMISPHERES[hemisphere]} is full")
+        waiting.append(np.frombuffer(data, np.uint8))
+
+    def run(self, trace: bool = True, launches: int = 1, on_mail: OnMail | None = None) -> RunResult:
         _require_program(self)
+        _check_launches(launches)
         start = time.monotonic()
-        self.result = golden_chip.execute(self.plan, self._memory)
-        self._memory = self.result.memory.copy()   # what is written from now on belongs to the next run
-        recorded = self.plan.index.trace(self.result.vectors, self.image) if trace else None
-        return RunResult(self.plan.cycles, (), recorded, time.monotonic() - start)
+        traces, mail, cancelled, done = [], ([], []), False, 0
+        while done < launches and not cancelled:
+            done += 1
+            self.result = golden_chip.execute(self.plan, self._memory, self._taken())
+            self._memory = self.result.memory.copy()   # what is written from now on belongs to the next launch
+            if trace:
+                traces.append(self.plan.index.trace(self.result.vectors, self.image))
+            for h, vectors in enumerate(self.result.mail):
+                mail[h].extend(vectors[:, self.image])
+                cancelled |= any([on_mail(h, vector) for vector in vectors[:, self.image]] if on_mail else [])
+        recorded = Trace.joined(traces, self.plan.cycles) if trace else None
+        return RunResult(done * self.plan.cycles, (), recorded, time.monotonic() - start, _mail(self, mail))
+
+    def _taken(self):
+        """What a launch takes from the input mailboxes, [hemisphere][vector, image, lane]."""
+        taken = []
+        for h, count in enumerate(self.plan.takes):
+            short = min(len(inbox[h]) for inbox in self._inbox)
+            if short < count:
+                raise MachineError(f"the program takes {count} vectors from the input mailbox of hemisphere {HEMISPHERES[h]}, "
+                                   f"which holds {short}")
+            taken.append(np.array([inbox[h][:count] for inbox in self._inbox], np.uint8).reshape(
+                self.images, count, self.geometry.lanes).swapaxes(0, 1))
+            for inbox in self._inbox:
+                del inbox[h][:count]
+        return taken
 
     def dump(self) -> np.ndarray:
         return self._memory[self.image].copy()
@@ -232,7 +287,7 @@ class RtlMachine(Machine):
         self.model = model or chip_model(geometry)
         self.preload = preload
         self._progress = progress
-        self._simulator = _Simulator(self.model)
+        self._simulator = _Simulator(self.model, geometry)
         self._check_identity()
 
     def _check_identity(self):
@@ -250,7 +305,8 @@ class RtlMachine(Machine):
 
     def load(self, program: Program):
         self._accept(program)
-        self._simulator.ask("write_register", name="CONTROL", value=register("CONTROL").pack(clear_queues=1))
+        self._simulator.ask("write_register", name="CONTROL",
+                            value=register("CONTROL").pack(clear_queues=1, clear_mailboxes=1))
         self._load_image(memory_image(program))
         self._load_texts(program)
 
@@ -267,6 +323,7 @@ class RtlMachine(Machine):
 
     def _load_texts(self, program):
         g = self.geometry
+        self._emits = _emits_of_a_launch(program)
         texts = {queue.index: b"".join(map(encode, program.texts.get(queue.name) or [Halt()])) for queue in g.queues}
         if not self.preload:
             for index, text in texts.items():
@@ -323,19 +380,40 @@ class RtlMachine(Machine):
         g = self.geometry
         return 2 * g.mem_slices, g.superlanes, g.words, LANES
 
-    def run(self, trace: bool = True) -> RunResult:
+    def push(self, hemisphere: int, data: bytes):
+        _check_vector(self, hemisphere, data)
+        words = np.frombuffer(data, np.uint8).reshape(self.geometry.superlanes, LANES)
+        for k, word in enumerate(words):
+            self._simulator.ask("write", word.tobytes(), address=mailbox_address(self.geometry, hemisphere, k))
+        push = register("INBOX_PUSH")
+        self._simulator.ask("write_register", name=push.name, value=push.pack(**{push.fields[hemisphere].name: 1}))
+
+    def run(self, trace: bool = True, launches: int = 1, on_mail: OnMail | None = None) -> RunResult:
         _require_program(self)
-        expected = self.program.cycles or 0
+        _check_launches(launches)
+        cycles = self.program.cycles or 0
+        expected = cycles * launches
         paths = self._simulator.trace_paths() if trace else None
         progress = Progress(expected, enabled=self._progress)
-        answer, _ = self._simulator.ask("run", expected=expected, watchdog=2 * expected + 1000 if expected else
-                                        UNKNOWN_LENGTH, trace=paths and [str(p) for p in paths],
-                                        on_message=lambda message: progress.show(message["cycle"]))
+        mail = [], []
+
+        def listen(message):
+            if "cycle" in message:
+                progress.show(message["cycle"])
+                return False
+            vector = np.frombuffer(bytes.fromhex(message["mail"]), np.uint8)
+            mail[message["hemisphere"]].append(vector)
+            return bool(on_mail and on_mail(message["hemisphere"], vector))
+
+        answer, _ = self._simulator.ask(
+            "run", on_message=listen, expected=expected, launches=launches,
+            watchdog=2 * expected + 1000 if expected else UNKNOWN_LENGTH, trace=paths and [str(p) for p in paths],
+            longest=_HALF_FULL // self._emits * cycles if self._emits and cycles else 0)
         progress.end()
         registers = answer["registers"]
-        cycles = registers["CYCLES_LOW"] + (registers["CYCLES_HIGH"] << 32)
+        taken = registers["CYCLES_LOW"] + (registers["CYCLES_HIGH"] << 32)
         recorded = _read_trace(*paths) if trace else None
-        return RunResult(cycles, tuple(self._errors(registers)), recorded, answer["seconds"])
+        return RunResult(taken, tuple(self._errors(registers)), recorded, answer["seconds"], _mail(self, mail))
 
     def _errors(self, registers):
         """A line for each sticky error that the STATUS register shows."""
@@ -352,6 +430,10 @@ class RtlMachine(Machine):
             groups = [str(i) for i in range(32) if registers[name] >> i & 1]
             if groups:
                 yield f"{what}: groups {', '.join(groups)}"
+        fields = register("MAILBOX_ERROR").unpack(registers["MAILBOX_ERROR"])
+        for name, what in (("full", "Emit into a full mailbox"), ("empty", "Take from an empty mailbox")):
+            if fields[name]:
+                yield f"{what}: hemisphere {', '.join(h for i, h in enumerate(HEMISPHERES) if fields[name] >> i & 1)}"
 
     def _queues(self, registers, prefix):
         masks = sorted((r.offset, r.name) for r in REGISTERS if r.name.rstrip("0123456789") == prefix)
@@ -362,13 +444,13 @@ class RtlMachine(Machine):
 class _Simulator:
     """The simulator process and the socket to its server."""
 
-    def __init__(self, model):
+    def __init__(self, model, geometry):
         runs = builder.build_directory() / "runs"
         runs.mkdir(parents=True, exist_ok=True)
         self.directory = Path(tempfile.mkdtemp(prefix=f"{model.name}-", dir=runs))
         ours, theirs = socket.socketpair()
-        command, environment = builder.simulator_command(
-            model, "sim.server", seed=1, env={"LPU_SERVER_FD": theirs.fileno()}, directory=self.directory)
+        variables = {"LPU_SERVER_FD": theirs.fileno(), "LPU_SERVER_GEOMETRY": geometry.name}
+        command, environment = builder.simulator_command(model, "sim.server", seed=1, env=variables, directory=self.directory)
         with open(self.directory / "log", "w") as log:
             self._process = subprocess.Popen(command, cwd=self.directory, env=environment, stdin=subprocess.DEVNULL,
                                              stdout=log, stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()])
@@ -402,9 +484,11 @@ class _Simulator:
             if not self._connection.poll(SILENCE):
                 raise EOFError  # it hangs: treated like a crash
             message = json.loads(self._connection.recv_bytes())
-            if "cycle" not in message:
+            if "error" in message or "ok" in message:
                 return message
-            on_message(message)
+            reply = on_message(message)
+            if "mail" in message:
+                self._connection.send_bytes(json.dumps({"cancel": reply}).encode())
 
     def trace_paths(self):
         """Paths of the header and the word file of the next trace."""
@@ -453,6 +537,29 @@ def _read_trace(header_path, word_path):
     headers, counts = headers[order], counts[order]
     index = np.arange(len(words)) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
     return Trace(headers, words[index])
+
+
+def _check_vector(machine, hemisphere, data):
+    if hemisphere not in (WEST, EAST) or len(data) != machine.geometry.lanes:
+        raise MachineError(f"a mailbox of hemisphere 0 or 1 takes {machine.geometry.lanes} bytes, "
+                           f"not {len(data)} in hemisphere {hemisphere}")
+
+
+def _check_launches(launches):
+    if not 1 <= launches < 1 << 32:
+        raise MachineError(f"a program is launched 1 to {(1 << 32) - 1} times, not {launches}")
+
+
+def _mail(machine, mail):
+    """Lists of vectors as arrays."""
+    return tuple(np.array(vectors, np.uint8).reshape(-1, machine.geometry.lanes) for vectors in mail)
+
+
+def _emits_of_a_launch(program):
+    """How many vectors a launch emits in the hemisphere that emits more."""
+    if not any(isinstance(instruction, Emit) for text in program.texts.values() for instruction in text):
+        return 0
+    return max(Counter(i.queue.hemisphere for i in program.expand().issues if isinstance(i.instruction, Emit)).values())
 
 
 def _require_program(machine):

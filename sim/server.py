@@ -2,8 +2,9 @@
 
 A request is a message of JSON ``{"op": ..., arguments}``, for some followed by one of raw bytes. The answer is JSON:
 ``{"ok": true, "payload": bool, ...}``, followed by raw bytes if ``payload`` says so, or ``{"error": text}``. During
-``run`` messages ``{"cycle": n}`` come first. The socket's file descriptor is in the environment variable LPU_SERVER_FD;
-its end ends the simulation.
+``run`` messages ``{"cycle": n}`` and ``{"mail": bytes in hex, "hemisphere": h}`` come first; the latter is answered with
+``{"cancel": bool}``. The socket's file descriptor is in the environment variable LPU_SERVER_FD,
+the name of the geometry in LPU_SERVER_GEOMETRY; the socket's end ends the simulation.
 """
 
 import json
@@ -15,7 +16,8 @@ import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, Timer
 
-from isa.hostmap import REGISTERS, register
+from isa import geometry
+from isa.hostmap import DATA_BYTES, REGISTERS, mailbox_address, register
 from sim import bench
 from sim.axi import AxiError, AxiLite, AxiMemory
 from sim.native import WORDS, Native, NativeError
@@ -25,6 +27,7 @@ REPORT_SECONDS = 0.5  # wall time between two progress messages
 START_CYCLES = 100    # cycles within which a run must have started
 STATUS = register("STATUS")
 CONTROL = register("CONTROL")
+OUTBOX = register("OUTBOX")
 
 
 @cocotb.test()
@@ -50,6 +53,7 @@ class _Server:
     def __init__(self, dut, connection):
         self.dut, self.connection = dut, connection
         self.native = Native()
+        self.geometry = geometry.named(os.environ["LPU_SERVER_GEOMETRY"])
         self.registers, self.memory = AxiLite(dut), AxiMemory(dut)
         self.operations = {"load": self.load, "dump": self.dump, "write": self.write, "read": self.read,
                            "write_register": self.write_register, "read_register": self.read_register,
@@ -109,36 +113,40 @@ class _Server:
     async def read_register(self, name):
         return {"value": await self.registers.read(register(name).offset)}, None
 
-    async def run(self, expected, watchdog, trace):
-        """Start the chip, let it run to its end and return all registers.
+    async def run(self, expected, launches, watchdog, trace, longest):
+        """Start the chip, let it run to its end, emptying its mailboxes, and return all registers.
 
-        expected: likely number of cycles, so that a look at STATUS comes right after the end; 0 if unknown. watchdog:
-        value of the WATCHDOG register. trace: paths of the header and the word file, or null.
+        expected: likely number of cycles, so that a look at STATUS comes right after the end; 0 if unknown. watchdog,
+        launches: values of these registers. trace: paths of the header and the word file, or null. longest: cycles between
+        two looks into the mailboxes, 0 if nothing is expected there.
         """
         await self.write_register("WATCHDOG", watchdog)
+        await self.write_register("LAUNCHES", launches)
         await self.write_register("CONTROL", CONTROL.pack(clear_errors=1))
         if trace:
             self.native.open_trace(*trace)
         start = time.monotonic()
         try:
             await self.write_register("CONTROL", CONTROL.pack(start=1))
-            await self._until_done(expected)
+            await self._until_done(expected, longest)
         finally:
             if trace:
                 self.native.close_trace()
         seconds = time.monotonic() - start
         return {"seconds": seconds, "registers": await self._all_registers()}, None
 
-    async def _until_done(self, expected):
+    async def _until_done(self, expected, longest):
         """Simulate in chunks, without Python in between, until STATUS shows the end."""
         chunk, cycles = FIRST_CHUNK, 0
         while True:
             step = min(chunk, expected - cycles) if cycles < expected else chunk
+            step = min(step, longest) if longest else step
             before = time.monotonic()
             await Timer(step * bench.PERIOD_NS, "ns")
             await FallingEdge(self.dut.clk)
             cycles += step + 1
             status = STATUS.unpack(await self.registers.read(STATUS.offset))
+            await self._empty_mailboxes()
             if not status["running"]:
                 if not (status["done"] or status["watchdog"]) and cycles > START_CYCLES:
                     raise AxiError("the chip did not start")
@@ -147,6 +155,18 @@ class _Server:
             self.send({"cycle": cycles})
             seconds = max(time.monotonic() - before, 1e-3)
             chunk = max(FIRST_CHUNK, int(step * min(4.0, REPORT_SECONDS / seconds)))
+
+    async def _empty_mailboxes(self):
+        """Send on what waits in the output mailboxes."""
+        waiting = OUTBOX.unpack(await self.registers.read(OUTBOX.offset))
+        for h, (name, count) in enumerate(waiting.items()):
+            for _ in range(count):
+                words = [await self.memory.read(mailbox_address(self.geometry, h, k), DATA_BYTES)
+                         for k in range(self.geometry.superlanes)]
+                await self.write_register("OUTBOX_POP", register("OUTBOX_POP").pack(**{name: 1}))
+                self.send({"mail": b"".join(words).hex(), "hemisphere": h})
+                if json.loads(self.connection.recv_bytes())["cancel"]:
+                    await self.write_register("CONTROL", CONTROL.pack(cancel=1))
 
     async def _all_registers(self):
         """Registers by name. CYCLES_LOW comes before CYCLES_HIGH, which it holds."""

@@ -1,4 +1,4 @@
-"""SXM: one hemisphere, assembled from S tiles and the network between them."""
+"""SXM: one hemisphere, assembled from S tiles, the network between them and the mailboxes."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from hdl.stamp import stamp
-from hdl.stream import StreamSide
+from hdl.stream import WORD_BITS, StreamSide
+from hdl.sxm.mailbox import LEVEL_BITS, Mailbox
 from hdl.sxm.network import SHIFTERS, SxmNetwork
 from hdl.sxm.tile import ISSUE_BITS, QUEUES, SxmTile
 from isa.geometry import Geometry
@@ -20,6 +21,10 @@ class Sxm(wiring.Component):
     superlane 0, one for each of :data:`hdl.sxm.tile.QUEUES`; the instructions climb by themselves. With dispatch in
     cycle T, results are visible in superlane k in T + 3 + k (Distribute, Transpose) or T + S + 3 + k (Shift, Permute).
     tile, network: the kinds, exchangeable for tests of the checks.
+
+    mail_*: the host's side of the mailboxes, see :class:`hdl.sxm.mailbox.MailboxHost`. mail_select: the superlane accessed,
+    at most one; mail_read_data: what it answers. mail_waiting, mail_held: of the last superlane, which a vector reaches
+    last. mail_full, mail_empty: pulses, of any superlane.
     """
 
     def __init__(self, *, geometry: Geometry, tile: type = SxmTile, network: type = SxmNetwork):
@@ -28,7 +33,7 @@ class Sxm(wiring.Component):
         super().__init__({
             "e_in": In(StreamSide()).array(s), "w_in": In(StreamSide()).array(s),
             "e_out": Out(StreamSide()).array(s), "w_out": Out(StreamSide()).array(s),
-            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "error": Out(s),
+            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "error": Out(s), **mail_ports(geometry),
         })
 
     def elaborate(self, platform):
@@ -42,7 +47,38 @@ class Sxm(wiring.Component):
             m.d.comb += [port.eq(word) for port, word in zip(tile.issue_in, issue, strict=True)]
         add_network(m, tiles, geometry=self.geometry, network=self.network)
         m.d.comb += self.error.eq(Cat(tile.error for tile in tiles))
+        self._mailboxes(m, tiles)
         return m
+
+    def _mailboxes(self, m, tiles):
+        boxes = [stamp(Mailbox) for _ in tiles]
+        for k, (tile, box) in enumerate(zip(tiles, boxes)):
+            m.submodules[f"mailbox_{k}"] = box
+            connect(m, tile.letter, box.letter)
+            connect(m, tile.request, box.request)
+            connect(m, box.delivery, tile.delivery)
+            m.d.comb += [
+                box.host.valid.eq(self.mail_select[k]), box.host.write.eq(self.mail_write),
+                box.host.wdata.eq(self.mail_data), box.host.pop.eq(self.mail_pop), box.host.push.eq(self.mail_push),
+                box.host.clear.eq(self.mail_clear),
+            ]
+        answer = boxes[0].host.rdata
+        for box in boxes[1:]:
+            answer = answer | box.host.rdata
+        m.d.comb += [
+            self.mail_read_data.eq(answer), self.mail_waiting.eq(boxes[-1].host.waiting),
+            self.mail_held.eq(boxes[-1].host.held), self.mail_full.eq(Cat(box.full for box in boxes).any()),
+            self.mail_empty.eq(Cat(box.empty for box in boxes).any()),
+        ]
+
+
+def mail_ports(geometry: Geometry) -> dict:
+    """Members of the host's side of a hemisphere's mailboxes."""
+    return {
+        "mail_select": In(geometry.superlanes), "mail_write": In(1), "mail_data": In(WORD_BITS),
+        "mail_read_data": Out(WORD_BITS), "mail_pop": In(1), "mail_push": In(1), "mail_clear": In(1),
+        "mail_waiting": Out(LEVEL_BITS), "mail_held": Out(LEVEL_BITS), "mail_full": Out(1), "mail_empty": Out(1),
+    }
 
 
 def add_network(m: Module, tiles: Sequence, *, geometry: Geometry, network: type = SxmNetwork, name: str = "network"):

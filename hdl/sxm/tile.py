@@ -16,9 +16,10 @@ from hdl.stream import (
     stream_registers,
     with_check_bits,
 )
+from hdl.sxm.mailbox import Delivery, Letter, Request
 from hdl.sxm.network import SHIFTERS, NetworkResult, PermuteOperand, ShiftOperand, select_lane
 from isa.geometry import LANES, STREAMS, SXM_QUEUES, Geometry, QueueKind
-from isa.instructions import OPCODE_BITS, Distribute, Permute, Shift, Transpose, issue_width
+from isa.instructions import OPCODE_BITS, Distribute, Emit, Permute, Shift, Take, Transpose, issue_width
 
 QUEUES = tuple((kind, unit) for kind, count in SXM_QUEUES for unit in range(count) if issue_width(kind))
 """(kind, number within its kind) of each issue bus, in their order; queues without instructions have none."""
@@ -30,11 +31,13 @@ class SxmTile(Gated):
 
     An instruction on issue_in in cycle t (t = T + k) is in the instruction register, which is issue_out, in t+1; in
     that cycle its operands are sampled. Distribute and Transpose results are visible at e_out or w_out in t+3. Shift
-    and Permute operands are handed to the network in t+2; what it returns in t+2+S is visible in t+3+S.
+    and Permute operands are handed to the network in t+2; what it returns in t+2+S is visible in t+3+S. Emit hands its word
+    to the mailbox in t+2. Take asks for one in t+1; what comes in t+2 is visible in t+3.
 
     e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
     issue_in, issue_out: one bus for each of :data:`QUEUES`, each wide enough for all of them.
     shift, permute: operands to port k of :class:`hdl.sxm.network.SxmNetwork`; shifted, permuted: its results.
+    letter, request, delivery: to and from the superlane's :class:`hdl.sxm.mailbox.Mailbox`.
     error: 1 for one cycle, t+2, if an instruction sampled a stream that nobody drove.
 
     All registers stand behind a clock gate that is open only while something moves through the tile.
@@ -46,7 +49,7 @@ class SxmTile(Gated):
 
     def wakes(self):
         return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven,
-                *(result.valid for result in (*self.shifted, self.permuted))]
+                *(result.valid for result in (*self.shifted, self.permuted, self.delivery))]
 
 
 _PORTS = {
@@ -54,6 +57,7 @@ _PORTS = {
     "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "issue_out": Out(ISSUE_BITS).array(len(QUEUES)),
     "shift": Out(ShiftOperand()).array(SHIFTERS), "shifted": In(NetworkResult()).array(SHIFTERS),
     "permute": Out(PermuteOperand()), "permuted": In(NetworkResult()),
+    "letter": Out(Letter()), "request": Out(Request()), "delivery": In(Delivery()),
     "error": Out(1),
 }
 
@@ -67,7 +71,8 @@ class SxmCore(Core):
     def elaborate(self, platform):
         m = Module()
         build = {QueueKind.SXM_SHIFT: self._shift, QueueKind.SXM_PERMUTE: self._permute,
-                 QueueKind.SXM_DISTRIBUTE: self._distribute, QueueKind.SXM_TRANSPOSE: self._transpose}
+                 QueueKind.SXM_DISTRIBUTE: self._distribute, QueueKind.SXM_TRANSPOSE: self._transpose,
+                 QueueKind.HOST: self._mail}
         units = []
         for q, (kind, n) in enumerate(QUEUES):
             name = f"{kind.value}{n}"
@@ -129,6 +134,14 @@ class SxmCore(Core):
             m.d[domain] += [row.eq(words[i][:DATA_BITS]) for i, row in enumerate(rows)]
         columns = [with_check_bits(Cat(row.word_select(j, 8) for row in rows)) for j in range(LANES)]
         return _Unit(valid, active & ~driven, stream, valid, [columns[i % LANES] for i in range(STREAMS)], size=LANES)
+
+    def _mail(self, m, n, word, name):
+        emitting, taking = is_a(word, Emit), is_a(word, Take)
+        ((data,), driven) = sample(m, self.e_in, self.w_in, fields(Emit, word)["stream"], emitting, name=name)
+        valid = _operands(m, emitting, self.letter, name, data=data)
+        m.d.comb += [self.request.valid.eq(taking), self.request.stream.eq(fields(Take, word)["stream"])]
+        delivery = self.delivery
+        return _Unit(valid, emitting & ~driven, delivery.stream, delivery.valid, delivery.data)
 
 
 class _Unit:

@@ -18,6 +18,7 @@ import numpy as np
 from isa import streams, timing
 from isa.check import drives, samples
 from isa.geometry import ALUS, HEMISPHERES, LANES, PLANES, STREAMS, Geometry, Queue, QueueKind
+from isa.hostmap import MAILBOX_DEPTH
 from isa.instructions import (
     LARGE_OPS,
     LARGE_UNIT_COLUMN,
@@ -28,6 +29,7 @@ from isa.instructions import (
     Alu,
     DataType,
     Distribute,
+    Emit,
     Format,
     Gather,
     Halt,
@@ -44,6 +46,7 @@ from isa.instructions import (
     Shift,
     Source,
     Sync,
+    Take,
     Transpose,
     Write,
     neighbour,
@@ -132,6 +135,7 @@ class _Table:
         self.starts: dict[tuple[int, int], list[int]] = defaultdict(list)
         self.written: dict[tuple[int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         self.held = set(image.held)
+        self.mail: dict[tuple[type, int], list[int]] = defaultdict(list)
         self.undo: list = []
 
     def rollback(self, mark: int):
@@ -196,6 +200,11 @@ class _Table:
             raise _Refused
         self.add(self.activations[plane], cycle)
 
+    def letter(self, cls: type, hemisphere: int, cycle: int):
+        if len(self.mail[cls, hemisphere]) == MAILBOX_DEPTH:
+            raise _Refused
+        self.add(self.mail[cls, hemisphere], cycle)
+
     def accumulate(self, plane: int, cycle: int, i: Accumulate):
         if cycle - timing.acc_after_activate(self.geometry) not in self.activations[plane]:
             raise _Refused
@@ -233,7 +242,8 @@ class _Generator:
         for plane in self.rng.sample(range(PLANES), PLANES):
             self._attempt(self._draw_matrix, plane)
         draws = ((self._draw_write, 5), (self._draw_indirect, 4), (self._draw_alu, 10), (self._draw_load, 1),
-                 (self._draw_matrix, 2), (self._draw_activate, 4), (self._draw_sxm, 8), (self._draw_read, 3))
+                 (self._draw_matrix, 2), (self._draw_activate, 4), (self._draw_sxm, 8), (self._draw_read, 3),
+                 (self._draw_mail, 2))
         for draw in self.rng.choices([d for d, _ in draws], [w for _, w in draws], k=attempts):
             self._attempt(draw)
         return self._assemble()
@@ -301,6 +311,8 @@ class _Generator:
             case Accumulate():
                 entry = 0 if i.mode is AccMode.EMIT else i.entry + beat
                 table.accumulate(unit, at, Accumulate(mode=i.mode, entry=entry, n=1))
+            case Emit() | Take():
+                table.letter(type(i), queue.hemisphere, at)
             case Write(address=word) | ReadWrite(write_address=word):
                 times = table.written[queue.hemisphere, unit][word]
                 table.add(times, at)
@@ -531,6 +543,12 @@ class _Generator:
                 instruction = Distribute(**common, map_stream=self._stream(queue))
             case _:
                 instruction = Transpose(**common)
+        self._repeat(lambda cycle, _: self._place(queue, cycle, instruction), self._cycle(queue), 1)
+
+    def _draw_mail(self):
+        queue = self.geometry.queue(QueueKind.HOST, 0, self.rng.randrange(2))
+        emitting = self.rng.random() < 0.5
+        instruction = (Emit if emitting else Take)(stream=self._stream(queue, reads=emitting))
         self._repeat(lambda cycle, _: self._place(queue, cycle, instruction), self._cycle(queue), 1)
 
     # ---- barriers and text ----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ LENGTHS = (1, 15, 16, 17, 31, 250)
 
 
 class Memories:
-    """What stands on the host's bus: every word ever written, by (tile or queue, select, address)."""
+    """What stands on the host's bus: every word ever written, by (tile or queue, select, address) or mailbox."""
 
     def __init__(self, dut, g):
         self.dut, self.g, self.words, self.accesses = dut, g, {}, 0
@@ -33,14 +33,16 @@ class Memories:
 
     def _access(self):
         """One cycle of the bus; returns the word read, else 0."""
-        tiles, queues = int(self.dut.tile.value), int(self.dut.queue.value)
-        if not tiles and not queues:
+        tiles, queues, mailboxes = (int(getattr(self.dut, name).value) for name in ("tile", "queue", "mailbox"))
+        if not tiles and not queues and not mailboxes:
             return 0
-        assert bin(tiles).count("1") + bin(queues).count("1") == 1, "more than one memory is accessed"
+        assert sum(bits.bit_count() for bits in (tiles, queues, mailboxes)) == 1, "more than one memory is accessed"
         self.accesses += 1
         address = int(self.dut.address.value)
-        key = ("tile", tiles.bit_length() - 1, int(self.dut.select.value), address) if tiles else (
-            "queue", queues.bit_length() - 1, address)
+        if tiles:
+            key = "tile", tiles.bit_length() - 1, int(self.dut.select.value), address
+        else:
+            key = ("queue", queues.bit_length() - 1, address) if queues else ("mailbox", mailboxes.bit_length() - 1)
         if int(self.dut.write.value):
             self.words[key] = int(self.dut.data.value)
             return 0
@@ -65,7 +67,8 @@ class TB:
 
     async def start(self):
         dut = self.dut
-        for name in ("halted", "parked", "underrun", "illegal", "undriven", "bank_conflict"):
+        for name in ("halted", "parked", "underrun", "illegal", "undriven", "bank_conflict", "mail_waiting", "mail_held",
+                     "mail_full", "mail_empty"):
             getattr(dut, name).value = 0
         self.axi = AxiMaster(AxiBus.from_prefix(dut, "axi"), dut.clk, dut.rst)
         self.axil = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "axil"), dut.clk, dut.rst)
@@ -207,8 +210,9 @@ async def beats_outside_of_the_map_answer_decerr_and_access_nothing(dut):
     g = tb.g
     inside = hostmap.memory_address(g, 1, 0, 0)
     queues = hostmap.queue_address(g, 0)
+    mail = hostmap.mailbox_address(g, 1, 0)
     outside = [inside + (g.mem_slices << 22), inside + (g.superlanes << 17), queues + (len(g.queues) << 16),
-               queues + (1 << 24)]
+               queues + (1 << 24), mail + 16, mail + (1 << 22), mail + (g.superlanes << 17), mail | 3 << 29]
     if g.words < 8192:
         outside.append(inside + (g.words << 4))
     for address in outside:
@@ -250,6 +254,8 @@ async def memory_and_queues_answer_slverr_while_running(dut):
     assert (await tb.status())["running"] == 1
     assert await tb.command(start=1) == AxiResp.SLVERR
     assert await tb.command(clear_queues=1) == AxiResp.SLVERR
+    assert await tb.command(clear_mailboxes=1) == AxiResp.SLVERR
+    assert await tb.write("LAUNCHES", 2) == AxiResp.SLVERR
     assert await tb.command(clear_errors=1) == AxiResp.OKAY
     assert tb.memories.accesses == accesses
     dut.halted.value = (1 << len(tb.g.queues)) - 1
@@ -397,16 +403,20 @@ async def sticky_errors_keep_the_first_queue_and_all_groups_until_cleared(dut):
         await _pulse(dut, signal, 1 << 2)
         found = hostmap.register(name).unpack(await tb.read(name))
         assert found == {"queue": 17, "valid": 1}, name
+    await _pulse(dut, dut.mail_full, 2)
+    await _pulse(dut, dut.mail_empty, 1)
+    assert hostmap.register("MAILBOX_ERROR").unpack(await tb.read("MAILBOX_ERROR")) == {"full": 2, "empty": 1}
     for signal, name in ((dut.undriven, "UNDRIVEN"), (dut.bank_conflict, "BANK_CONFLICT")):
         await _pulse(dut, signal, 1 << tb.g.groups - 1)
         await _pulse(dut, signal, 1 << 4)
         assert await tb.read(name) == 1 << tb.g.groups - 1 | 1 << 4, name
     status = await tb.status()
-    assert all(status[name] for name in ("underrun", "illegal", "undriven", "bank_conflict"))
+    assert all(status[name] for name in ("underrun", "illegal", "undriven", "bank_conflict", "mailbox"))
     await tb.run(20)
     assert await tb.read("UNDRIVEN"), "a start does not clear errors"
     await tb.command(clear_errors=1)
-    assert [await tb.read(n) for n in ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT")] == [0] * 4
+    names = ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT", "MAILBOX_ERROR")
+    assert [await tb.read(n) for n in names] == [0] * len(names)
 
 
 @cocotb.test()
@@ -422,6 +432,96 @@ async def queue_zero_is_named_too_and_clear_queues_is_one_pulse(dut):
         pulses += int(dut.clear_queues.value)
     await command
     assert pulses == 1
+
+
+@cocotb.test()
+async def launches_follow_each_other_without_a_gap(dut):
+    tb = TB(dut)
+    await tb.start()
+    assert await tb.read("LAUNCHES") == 1
+    assert await tb.write("LAUNCHES", 0) == AxiResp.SLVERR and await tb.read("LAUNCHES") == 1
+    for launches, halts, cancelled in ((4, (20, 9, 33, 12), None), (1, (15,), None), (1 << 31, (20, 30, 10), 2)):
+        assert await tb.write("LAUNCHES", launches) == AxiResp.OKAY
+        starts = await _launch(tb, halts, cancelled)
+        lengths = [halt + drain(tb.g) for halt in halts]
+        assert starts == [sum(lengths[:i]) for i in range(len(halts))], (starts, lengths)
+        assert await tb.read("CYCLES_LOW") == sum(lengths)
+        assert await tb.read("LAUNCHED") == len(halts)
+        status = await tb.status()
+        assert (status["done"], status["running"], status["watchdog"]) == (1, 0, 0)
+    await tb.write("LAUNCHES", 3)
+    await tb.write("WATCHDOG", 50 + 2 * drain(tb.g))   # within the second launch
+    starts = await _launch(tb, (20, 40), None)
+    assert len(starts) == 2 and await tb.read("CYCLES_LOW") == 50 + 2 * drain(tb.g)
+    assert (await tb.status())["watchdog"] == 1 and await tb.read("LAUNCHED") == 1
+
+
+async def _launch(tb, halts, cancelled):
+    """Play queues that halt in these cycles of the launches; cancel during one. Returns the first cycle of each launch."""
+    dut, starts = tb.dut, []
+    assert await tb.command(start=1) == AxiResp.OKAY
+    since, launch, command = None, -1, None
+    for _ in range(5000):
+        if int(dut.start.value):
+            since, launch = -1, launch + 1
+            starts.append(int(dut.cycle.value) + 1 if launch else 0)
+            if launch == cancelled:
+                command = cocotb.start_soon(tb.command(cancel=1))
+        await FallingEdge(dut.clk)
+        if since is not None:
+            since += 1
+            if since in (0, halts[launch] + 1):   # queues leave their halt at the edge after start
+                dut.halted.value = (1 << len(tb.g.queues)) - 1 if since else 0
+            if not int(dut.running.value):
+                break
+    dut.halted.value = 0
+    if command:
+        assert await command == AxiResp.OKAY
+    return starts
+
+
+@cocotb.test()
+async def mailboxes_answer_while_running_and_refuse_what_does_not_fit(dut):
+    tb = TB(dut)
+    await tb.start()
+    g = tb.g
+    assert await tb.command(start=1) == AxiResp.OKAY
+    for h, k in itertools.product(range(2), range(g.superlanes)):
+        data = tb.random.randbytes(16)
+        address = hostmap.mailbox_address(g, h, k)
+        assert (await tb.axi.write(address, data)).resp == AxiResp.OKAY
+        assert tb.memories.words["mailbox", h * g.superlanes + k].to_bytes(18, "little")[:16] == data
+        assert (await tb.axi.read(address, 16)).data == data
+        accesses = tb.memories.accesses
+        assert (await tb.axi.write(address + 1, bytes(15))).resp == AxiResp.SLVERR
+        assert (await tb.axi.write(address, bytes(16), burst=AxiBurstType.FIXED)).resp == AxiResp.SLVERR
+        assert tb.memories.accesses == accesses
+    dut.mail_held.value = hostmap.MAILBOX_DEPTH | 63 << hostmap.MAILBOX_DEPTH.bit_length()
+    assert (await tb.axi.write(hostmap.mailbox_address(g, 0, 0), bytes(16))).resp == AxiResp.SLVERR
+    assert (await tb.axi.write(hostmap.mailbox_address(g, 1, 0), bytes(16))).resp == AxiResp.OKAY
+    assert hostmap.register("INBOX").unpack(await tb.read("INBOX")) == {"west": 64, "east": 63}
+    dut.mail_waiting.value = 5 | 64 << hostmap.MAILBOX_DEPTH.bit_length()
+    assert hostmap.register("OUTBOX").unpack(await tb.read("OUTBOX")) == {"west": 5, "east": 64}
+    seen = []
+
+    async def watch():
+        while True:
+            await FallingEdge(dut.clk)
+            now = int(dut.mail_pop.value), int(dut.mail_push.value), int(dut.mail_clear.value)
+            if any(now):
+                seen.append(now)
+
+    cocotb.start_soon(watch())
+    for name, value, response in (("OUTBOX_POP", 1, AxiResp.OKAY), ("OUTBOX_POP", 3, AxiResp.OKAY),
+                                  ("INBOX_PUSH", 2, AxiResp.OKAY), ("INBOX_PUSH", 1, AxiResp.SLVERR),
+                                  ("INBOX_PUSH", 3, AxiResp.SLVERR), ("CONTROL", 8, AxiResp.SLVERR)):
+        assert await tb.write(name, value) == response, (name, value)
+    dut.halted.value = (1 << len(g.queues)) - 1
+    while int(dut.running.value):
+        await FallingEdge(dut.clk)
+    assert await tb.command(clear_mailboxes=1) == AxiResp.OKAY
+    await bench.cycles(dut, 3)
+    assert seen == [(1, 0, 0), (3, 0, 0), (0, 2, 0), (0, 0, 1)]
 
 
 async def _pulse(dut, signal, value):

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slice_bench
 @pytest.mark.parametrize("name", geometry.NAMES)
 def test_host_port_keeps_its_contract(name):
     model = build(elaborate(Host, f"host_{name}", geometry=geometry.named(name)), f"host_{name}")
-    assert run_bench(model, "verification.units.host_bench", env={"GEOMETRY": name}).tests == 16
+    assert run_bench(model, "verification.units.host_bench", env={"GEOMETRY": name}).tests == 18
 
 
 @pytest.mark.parametrize("name", geometry.NAMES)
@@ -23,6 +23,7 @@ def test_every_register_and_word_has_an_address_of_its_own(name):
     corners = [hostmap.memory_address(g, h, s, k, w) for h in (0, 1) for s in range(g.mem_slices)
                for k in range(g.superlanes) for w in (0, g.words - 1)]
     corners += [hostmap.queue_address(g, q, e) for q in range(len(g.queues)) for e in (0, 4095)]
+    corners += [hostmap.mailbox_address(g, h, k) for h in (0, 1) for k in range(g.superlanes)]
     assert len(set(corners)) == len(corners) and max(corners) < 1 << hostmap.AXI_ADDRESS_BITS
 
 
@@ -38,6 +39,8 @@ def test_fields_of_a_register_do_not_overlap():
     (lambda g: hostmap.memory_address(g, 0, 0, 1), "superlane 1 is outside 0..0"),
     (lambda g: hostmap.memory_address(g, 0, 0, 0, 512), "word 512 is outside 0..511"),
     (lambda g: hostmap.queue_address(g, 96), "queue 96 is outside 0..95"),
+    (lambda g: hostmap.mailbox_address(g, 2, 0), "hemisphere 2 is outside 0..1"),
+    (lambda g: hostmap.mailbox_address(g, 0, 1), "superlane 1 is outside 0..0"),
     (lambda g: hostmap.queue_address(g, 0, 4096), "entry 4096 is outside 0..4095"),
     (lambda g: hostmap.register("NOPE"), "no register 'NOPE'"),
     (lambda g: hostmap.register("CONTROL").pack(start=2), "start = 2 is outside 0..1"),
