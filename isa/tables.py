@@ -81,7 +81,8 @@ class Segment(NamedTuple):
 
     exp2: c0 30 bits, scale 2**-30, less the leading 1; c1 27 bits, scale 2**-26; c2 16 bits, scale 2**-17.
     rsqrt: c0 32 bits, scale 2**-31; c1 26 bits, scale 2**-26, of the negated slope; c2 16 bits, scale 2**-17.
-    tanh, by the position in a segment of width 1: c0 31 bits, scale 2**-30; c1 signed 29 bits, scale 2**-36; c2 signed 18 bits, scale 2**-32.
+    tanh, by the position in a segment of width 1: c0 31 bits, scale 2**-30; c1 signed 29 bits, scale 2**-36; c2 signed 18 bits,
+    scale 2**-32.
     """
 
     c0: int
