@@ -18,7 +18,7 @@ JUDGE = 2.0**-48
 BOUND = 0.65          # largest error allowed, in ulp of the true value: what the table and its rounding give, with a little room
 LEAST = 0x39800000    # 2**-12: below, tanh(x) rounds to x
 INFINITY, SIGN = 0x7F800000, np.uint32(0x80000000)
-CHUNK = 1 << 16       # words that stay in the cache
+CHUNK = 1 << 16       # words at a time: their arrays stay in the cache
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def exact(word):
         return (power - 1) / (power + 1)
 
 
-def worst(words):
-    """Largest error of golden on positive finite words, in ulp of the true value, and largest distance from the judge rounded."""
-    results, judged = tanh(words), np.tanh(words.view(np.float32).astype(np.float64))
+def worst(words, results):
+    """Largest error of results for positive finite words, in ulp of the true value, and largest distance from the judge rounded."""
+    judged = np.tanh(words.view(np.float32).astype(np.float64))
     _, exponent = np.frexp(judged)
     ulp = np.ldexp(1.0, np.maximum(exponent, -125) - 24)
     error = np.abs(results.view(np.float32).astype(np.float64) - judged) / ulp
@@ -55,17 +55,19 @@ def test_the_judge_is_exact_enough(rng):
 
 def test_words_of_every_octave_are_within_an_ulp(rng):
     first = int(rng.integers(61))
-    error, distance = worst(np.arange(LEAST - (2 << 23) + first, tables.TANH_ONE + (1 << 20), 61, dtype=np.uint32))
+    words = np.arange(LEAST - (2 << 23) + first, tables.TANH_ONE + (1 << 20), 61, dtype=np.uint32)
+    error, distance = worst(words, tanh(words))
     assert 0.5 < error < BOUND and distance == 1
-    error, distance = worst(rng.integers(1, INFINITY, 1 << 18, dtype=np.uint32))
+    words = rng.integers(1, INFINITY, 1 << 18, dtype=np.uint32)
+    error, distance = worst(words, tanh(words))
     assert error < BOUND and distance <= 1
 
 
 def test_segment_ends_are_within_an_ulp():
     below = (np.arange(1, 128) / 128).astype(np.float32).view(np.uint32)
     ends = np.concatenate([below, np.arange(0x3F800000, 0x41200000, 1 << 16, dtype=np.uint32)])
-    near = (ends[:, None].astype(np.int64) + np.arange(-64, 65)).ravel()
-    error, distance = worst(near.astype(np.uint32))
+    words = (ends[:, None].astype(np.int64) + np.arange(-64, 65)).ravel().astype(np.uint32)
+    error, distance = worst(words, tanh(words))
     assert error < BOUND and distance <= 1
 
 
@@ -88,25 +90,34 @@ def test_it_is_odd(rng):
     assert (tanh(words | SIGN) == tanh(words) | SIGN).all()
 
 
+def chunks(first, end):
+    """Runs of words from a word to another one, positive and with results for both signs, which must differ in the sign alone."""
+    for start in range(first, end, CHUNK):
+        words = np.arange(start, min(start + CHUNK, end), dtype=np.uint32)
+        results = tanh(words)
+        assert (tanh(words | SIGN) == results | SIGN).all(), f"from {start:08x}"
+        yield words, results
+
+
 @pytest.mark.nightly
-def test_every_word_is_within_an_ulp():
-    error = 0.0
-    for first in range(0, 1 << 31, CHUNK):
-        words = np.arange(first, first + CHUNK, dtype=np.uint32)
-        positive = tanh(words)
-        if first >= INFINITY:
-            expected = np.where(words == INFINITY, np.uint32(0x3F800000), np.uint32(0x7FC00000))
-            assert (positive == expected).all()
-            assert (tanh(words | SIGN) == np.where(words == INFINITY, expected | SIGN, expected)).all()
-            continue
-        assert (tanh(words | SIGN) == positive | SIGN).all()
-        if first + CHUNK <= LEAST:
-            assert (positive == words).all()
-        elif first >= tables.TANH_ONE:
-            assert (positive == 0x3F800000).all()
-        else:
-            here, distance = worst(words)
-            assert here < BOUND and distance <= 1, f"{first:08x}: {here}, {distance}"
-            error = max(error, here)
-    print(f"largest error of tanh: {error:.4f} ulp")
-    assert error > 0.5
+def test_every_word_between_is_within_an_ulp():
+    errors = []
+    for words, results in chunks(LEAST, tables.TANH_ONE):
+        error, distance = worst(words, results)
+        assert error < BOUND and distance <= 1, f"from {words[0]:08x}: {error}, {distance}"
+        errors.append(error)
+    print(f"largest error of tanh: {max(errors):.4f} ulp")
+    assert max(errors) > 0.5
+
+
+@pytest.mark.nightly
+def test_every_small_word_is_its_own_result():
+    for words, results in chunks(0, LEAST):
+        assert (results == words).all(), f"from {words[0]:08x}"
+
+
+@pytest.mark.nightly
+def test_every_large_word_gives_one_and_every_nan_nan():
+    assert all((results == 0x3F800000).all() for _, results in chunks(tables.TANH_ONE, INFINITY + 1))
+    for sign in (0, 1 << 31):
+        assert (tanh(np.arange(sign + INFINITY + 1, sign + (1 << 31), dtype=np.uint32)) == 0x7FC00000).all()
