@@ -21,7 +21,7 @@ if str(ROOT) not in sys.path:
 from compiler.host import WHERE  # noqa: E402
 from golden import chip, numerics  # noqa: E402
 from golden.vxm import FUNCTIONS  # noqa: E402
-from isa import document, geometry, hostmap, streams, timing  # noqa: E402
+from isa import document, geometry, hostmap, streams, tables, timing  # noqa: E402
 from isa.geometry import HEMISPHERES, LANES, Geometry  # noqa: E402
 from isa.instructions import (  # noqa: E402
     LARGE_UNIT_COLUMN,
@@ -205,8 +205,8 @@ def walk_diagram() -> str:
 _WORDS = {"-inf": 0xFF800000, "-1.5": 0xBFC00000, "-min": 0x80000001, "-0": 0x80000000, "+0": 0x00000000,
           "min": 0x00000001, "1": 0x3F800000, "max": 0x7F7FFFFF, "+inf": 0x7F800000, "NaN": 0x7FC00000}
 BINARY = (Op.FADD, Op.FSUB, Op.FMUL, Op.FMAX, Op.FMIN, Op.FEQ, Op.FLT, Op.FLE)
-FLOAT_UNARY = (Op.FNEG, Op.FABS, Op.FRELU, Op.EXP2, Op.RSQRT)
-TO_INTEGER = (Op.F32_TO_I32, Op.F32_TO_I8)
+FLOAT_UNARY = (Op.FNEG, Op.FABS, Op.FRELU, Op.EXP2, Op.RSQRT, Op.TANH)
+TO_INTEGER = (Op.F32_TO_I32, Op.F32_TO_I16, Op.F32_TO_I8)
 _CONVERTED = (0.5, 1.5, 2.5, -0.5, -1.5, 127.5, 128.0, -129.0, 2.0**31, -(2.0**31), 3e9)
 
 
@@ -255,8 +255,23 @@ def conversions() -> str:
     return document.table(["a", *(f"`{op.name}`" for op in TO_INTEGER)], rows)
 
 
+_HALVES = {"1": 1.0, "1 + 2^-11": 1 + 2.0**-11, "1 + 3 * 2^-11": 1 + 3 * 2.0**-11, "65504": 65504.0, "65519": 65519.0, "65520": 65520.0,
+           "2^-14": 2.0**-14, "2^-24": 2.0**-24, "2^-25": 2.0**-25, "1.5 * 2^-25": 1.5 * 2.0**-25, "-0": -0.0,
+           "-inf": -np.inf, "NaN": np.nan}
+
+
+def half_values() -> str:
+    """Results of F32_TO_F16 on special operands, and what F16_TO_F32 makes of them."""
+    rows = []
+    for name, value in _HALVES.items():
+        half = _result(Op.F32_TO_F16, int(np.float32(value).view(np.uint32)))
+        rows.append([f"**{name}**", f"0x{half:04X}", show(_result(Op.F16_TO_F32, half))])
+    return document.table(["a", "`F32_TO_F16`", "and `F16_TO_F32` of it"], rows)
+
+
 OCTAVES = {"exp2": (0x3F800000, 0xBF000000), "rsqrt": (0x3F800000, 0x40000000)}
-_EXACT: dict[str, Callable] = {"exp2": np.exp2, "rsqrt": lambda x: 1 / np.sqrt(x)}
+NIGHTLY_OCTAVES = {"tanh": tuple(exponent << 23 for exponent in range(127 - 4, 127 + 4))}   # 1/16 .. 16
+_EXACT: dict[str, Callable] = {"exp2": np.exp2, "rsqrt": lambda x: 1 / np.sqrt(x), "tanh": np.tanh}
 
 
 def accuracy_row(name: str, first: int, error: float, distance: int, wrong: float) -> str:
@@ -266,7 +281,7 @@ def accuracy_row(name: str, first: int, error: float, distance: int, wrong: floa
 
 
 def accuracy(name: str, first: int, step: int = 1) -> tuple[float, int, float]:
-    """Error of exp2 or rsqrt on the octave of fp32 words that begins at `first`, every `step`-th word.
+    """Error of exp2, rsqrt or tanh on the octave of fp32 words that begins at `first`, every `step`-th word.
 
     Returns the largest error in units of the last place of the exact value, the largest distance from the correctly
     rounded result in representable numbers, and the share of results that are not correctly rounded.
@@ -373,7 +388,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "queues-small": lambda: document.queue_table(SMALL), "instructions": document.instruction_table,
     "instruction-sections": document.instruction_sections, "not-built": document.not_built_table,
     "operations": _operations, "formats": document.format_table, "accumulate-modes": _accumulate_modes,
-    "special-values": special_values, "unary-values": unary_values, "conversions": conversions,
+    "special-values": special_values, "unary-values": unary_values, "conversions": conversions, "half-values": half_values,
     "hostmap": hostmap.documentation, "where": _where, "steps": _steps, "operations-of-add": _operations_of_add,
 }
 DIAGRAMS: dict[str, Callable[[], str]] = {
@@ -393,5 +408,6 @@ def numbers() -> dict[str, str]:
                    for f in (timing.barrier, timing.drain, timing.mxm_latency, timing.sxm_network_d_func)}
     return {name: str(value) for name, value in (constants | by_geometry | {
         "queue_depth": geometry.QUEUE_DEPTH, "mailbox_depth": hostmap.MAILBOX_DEPTH, "accumulators": geometry.ACCUMULATORS,
+        "tanh_above": len(tables.TANH) - 2**tables.INDEX_BITS, "tanh_one": f"{_value(tables.TANH_ONE):.9g}",
         "large_unit_column": LARGE_UNIT_COLUMN, "slices_per_group": geometry.SLICES_PER_GROUP,
         "points": ", ".join(f"`{n}`" for n in geometry.NAMES)}).items()}

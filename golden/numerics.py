@@ -2,7 +2,7 @@
 
 Every function takes and returns `uint32` arrays of any (broadcastable) shape: integers in two's complement, fp32 as its IEEE 754 bits.
 numpy's float32 is the reference of fp32 (round to nearest even, subnormals and infinities); every NaN result is 0x7FC00000.
-`exp2` and `rsqrt` follow the algorithms stated in `isa.tables`. No function warns or raises on any operand value.
+`exp2`, `rsqrt` and `tanh` follow the algorithms stated in `isa.tables`. No function warns or raises on any operand value.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ Words = np.ndarray
 """uint32 array of any shape."""
 
 NAN = np.uint32(0x7FC00000)
+NAN_F16 = np.uint32(0x7E00)
 INFINITY = np.uint32(0x7F800000)
 SIGN = np.uint32(0x80000000)
 MAGNITUDE = np.uint32(0x7FFFFFFF)
@@ -85,6 +86,26 @@ def sub(a: Words, b: Words) -> Words:
 def mul(a: Words, b: Words) -> Words:
     """a * b modulo 2**32"""
     return np.multiply(a, b, dtype=np.uint32)
+
+
+def _saturated(integers: np.ndarray, bits: int) -> Words:
+    """int64 integers, clamped to signed integers of `bits`, sign extended."""
+    return _unsigned(np.clip(integers, -(1 << bits - 1), (1 << bits - 1) - 1))
+
+
+def add_sat(a: Words, b: Words) -> Words:
+    """a + b, signed, saturating"""
+    return _saturated(_signed(a).astype(np.int64) + _signed(b), 32)
+
+
+def sub_sat(a: Words, b: Words) -> Words:
+    """a - b, signed, saturating"""
+    return _saturated(_signed(a).astype(np.int64) - _signed(b), 32)
+
+
+def mul_sat(a: Words, b: Words) -> Words:
+    """a * b, signed, saturating"""
+    return _saturated(_signed(a).astype(np.int64) * _signed(b), 32)
 
 
 def maximum(a: Words, b: Words) -> Words:
@@ -264,10 +285,34 @@ def f32_to_i8(a: Words) -> Words:
 
 def i32_to_i8(a: Words) -> Words:
     """int32 to int8, sign extended: saturating"""
-    return _unsigned(np.clip(_signed(a), -128, 127))
+    return _saturated(_signed(a), 8)
 
 
-# ---- exp2 and rsqrt ------------------------------------------------------------------------------------------------
+def f32_to_i16(a: Words) -> Words:
+    """fp32 to int16, sign extended: nearest even, saturating, NaN gives 0"""
+    return _to_integer(a, 16)
+
+
+def i32_to_i16(a: Words) -> Words:
+    """int32 to int16, sign extended: saturating"""
+    return _saturated(_signed(a), 16)
+
+
+@_silent
+def f32_to_f16(a: Words) -> Words:
+    """fp32 to fp16 in the low half, the high half 0: nearest even, overflow to infinity, NaN gives 0x7E00"""
+    halves = _float(a).astype(np.float16).view(np.uint16).astype(np.uint32)
+    return np.where(is_nan(a), NAN_F16, halves)
+
+
+@_silent
+def f16_to_f32(a: Words) -> Words:
+    """fp16 in the low half, whatever the high half, to fp32: exact, NaN gives 0x7FC00000"""
+    halves = (np.asarray(a, np.uint32) & np.uint32(0xFFFF)).astype(np.uint16)
+    return _bits(halves.view(np.float16).astype(np.float32))
+
+
+# ---- exp2, rsqrt and tanh ------------------------------------------------------------------------------------------
 
 def _columns(segments: tuple[tables.Segment, ...]) -> np.ndarray:
     return np.array(segments, np.int64).T
@@ -275,6 +320,7 @@ def _columns(segments: tuple[tables.Segment, ...]) -> np.ndarray:
 
 _EXP2 = _columns(tables.EXP2)
 _RSQRT = _columns(tables.RSQRT)
+_TANH = _columns(tables.TANH)
 
 
 def _shift_right_even(value: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -329,3 +375,36 @@ def rsqrt(a: Words) -> Words:
     result = np.where(a == INFINITY, 0, result)
     result = np.where(zero, (a & SIGN) | INFINITY, result)
     return np.where(is_nan(a) | negative & ~zero, NAN, _unsigned(result))
+
+
+def _tanh_place(magnitude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Segment and position in it, scaled by 2**-23, of int64 fp32 magnitudes below 16."""
+    octave, fraction = (magnitude >> 23) - 127, magnitude & 0x7FFFFF
+    # below 1 the position is |x| * 2**30, cut to an integer; from 1 on the words themselves count the segments
+    fixed = np.where(octave > -127, fraction | 0x800000, fraction) << 7 >> np.clip(-octave, 0, 62)
+    coarse = octave >= 2
+    first = np.where(coarse, 384 + 64 * (octave - 2), 128 + 128 * octave)
+    scaled = fraction << np.where(coarse, 6, 7)
+    place = np.where(octave < 0, fixed, (first << 23) + scaled)
+    return place >> 23, place & 0x7FFFFF
+
+
+def tanh(a: Words) -> Words:
+    """hyperbolic tangent of a, at most 1 ulp from the correctly rounded result (algorithm and special operands: `isa.tables`)"""
+    a = np.asarray(a, np.uint32)
+    magnitude = (a & MAGNITUDE).astype(np.int64)
+    one, below = magnitude >= tables.TANH_ONE, magnitude < int(ONE)
+    segment, r = _tanh_place(np.where(one, 0, magnitude))
+    c0, c1, c2 = _TANH[:, segment]
+    t = c1 + (c2 * (r >> 7) >> 12)
+    y = np.where(one, 1 << 30, c0 + (t * r + 2**28 >> 29))
+    # the result is |x| * y below 1, else 1 * y: y lies in 3/4 .. 1, so its exponent is that of the factor or one less
+    factor = np.where(below, magnitude, int(ONE))
+    normal = factor >= 1 << 23
+    product = (factor & 0x7FFFFF | np.where(normal, 1 << 23, 0)) * y
+    lower = normal & (product < 1 << 53)
+    rounded = _shift_right_even(product, np.where(lower, 29, 30))
+    # the leading one of a normal result adds one to the exponent, and a carry of rounding another one
+    base = np.maximum((factor >> 23) - 1, 0) - lower
+    result = _unsigned(rounded + (base << 23)) | a & SIGN
+    return np.where(is_nan(a), NAN, result)

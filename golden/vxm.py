@@ -49,6 +49,14 @@ FUNCTIONS: dict[Op, Callable[..., np.ndarray]] = {
     Op.I32_TO_I8: numerics.i32_to_i8,
     Op.EXP2: numerics.exp2,
     Op.RSQRT: numerics.rsqrt,
+    Op.TANH: numerics.tanh,
+    Op.ADD_SAT: numerics.add_sat,
+    Op.SUB_SAT: numerics.sub_sat,
+    Op.MUL_SAT: numerics.mul_sat,
+    Op.F32_TO_F16: numerics.f32_to_f16,
+    Op.F16_TO_F32: numerics.f16_to_f32,
+    Op.I32_TO_I16: numerics.i32_to_i16,
+    Op.F32_TO_I16: numerics.f32_to_i16,
 }
 """Operation to function; the functions are listed with what they compute in `golden.numerics`."""
 

@@ -19,7 +19,6 @@ from .instructions import (
     LARGE_OPS,
     LARGE_UNIT_COLUMN,
     NOT_BUILT,
-    NOT_BUILT_OPS,
     OPCODE_BITS,
     UNARY,
     AccMode,
@@ -171,8 +170,7 @@ def value_range(spec: Bits) -> str:
 def not_built_table() -> str:
     """Instructions of the contract that are refused by name."""
     rows = ([f"`0x{code:02X}`", name, queues, text(doc)] for name, (code, queues, doc) in NOT_BUILT.items())
-    return table(["opcode", "instruction", "queues", "will"], rows) + (
-        "\nVXM operations refused by name: " + ", ".join(f"`{op}`" for op in NOT_BUILT_OPS) + ".\n")
+    return table(["opcode", "instruction", "queues", "will"], rows)
 
 
 # ---- VXM ----------------------------------------------------------------------------------------------------------

@@ -90,12 +90,21 @@ class Op(IntEnum):
     I32_TO_I8 = 34
     EXP2 = 35
     RSQRT = 36
+    TANH = 37
+    ADD_SAT = 38
+    SUB_SAT = 39
+    MUL_SAT = 40
+    F32_TO_F16 = 41
+    F16_TO_F32 = 42
+    I32_TO_I16 = 43
+    F32_TO_I16 = 44
 
 
 UNARY = frozenset({Op.MOV, Op.NEG, Op.ABS, Op.RELU, Op.NOT, Op.FNEG, Op.FABS, Op.FRELU, Op.I32_TO_F32, Op.F32_TO_I32,
-                   Op.F32_TO_I8, Op.I32_TO_I8, Op.EXP2, Op.RSQRT})
-LARGE_UNIT_COLUMN = 1   # the ALU of each mesh row that has exp2 and rsqrt
-LARGE_OPS = frozenset({Op.EXP2, Op.RSQRT})
+                   Op.F32_TO_I8, Op.I32_TO_I8, Op.EXP2, Op.RSQRT, Op.TANH, Op.F32_TO_F16, Op.F16_TO_F32, Op.I32_TO_I16,
+                   Op.F32_TO_I16})
+LARGE_UNIT_COLUMN = 1   # the ALU of each mesh row that has exp2, rsqrt and tanh
+LARGE_OPS = frozenset({Op.EXP2, Op.RSQRT, Op.TANH})
 
 
 class DataType(IntEnum):
@@ -497,8 +506,6 @@ NOT_BUILT = {
     "Deskew": (0xB2, "DESKEW", "align issue with the hardware counter"),
     "RuntimeDeskew": (0xB3, "DESKEW", "re-align a drifting chip"),
 }
-# VXM operations of the contract that this hardware does not have yet
-NOT_BUILT_OPS = ("TANH", "ADD_SAT", "SUB_SAT", "MUL_SAT", "F32_TO_F16", "F16_TO_F32", "I32_TO_I16", "F32_TO_I16")
 
 
 def by_name(name: str) -> type:
@@ -512,11 +519,9 @@ def by_name(name: str) -> type:
 
 
 def op_named(name: str) -> Op:
-    """The VXM operation of a name. Raises InstructionError for unknown names and for those not built yet."""
+    """The VXM operation of a name. Raises InstructionError for unknown names."""
     if name in Op.__members__:
         return Op[name]
-    if name in NOT_BUILT_OPS:
-        raise InstructionError(f"VXM operation {name} is not in this hardware yet: it can't be assembled")
     raise InstructionError(f"unknown VXM operation {name!r}")
 
 

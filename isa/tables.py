@@ -1,8 +1,8 @@
-"""Coefficient tables of exp2 and rsqrt as exact integers, and the algorithms that read them.
+"""Coefficient tables of exp2, rsqrt and tanh as exact integers, and the algorithms that read them.
 
-Golden model and hardware each write the algorithm themselves; only these integers are shared. Both functions are piecewise quadratics
-in Horner form over 2**INDEX_BITS equal segments, interpolated at three nodes of each segment with integer arithmetic only, so the
-tables are the same on every machine. `x >> n` is an arithmetic shift, RNE is round to nearest even.
+Golden model and hardware each write the algorithm themselves; only these integers are shared. All functions are piecewise quadratics
+in Horner form over equal segments (2**INDEX_BITS of them in an octave), interpolated at three nodes of each segment with integer
+arithmetic only, so the tables are the same on every machine. `x >> n` is an arithmetic shift, RNE is round to nearest even.
 
 **exp2(x)**, x finite with |x| < 256. fixed = trunc(|x| * 2**30), negated if x < 0; n = fixed >> 30; f = low 30 bits.
 Segment i = f >> 23, d = f & (2**23 - 1), s = `EXP2[i]`::
@@ -33,6 +33,30 @@ The result is y * 2**-k, rounded RNE to 24 significant bits. It is never subnorm
 | NaN, x < 0, -inf | 0x7FC00000 |
 | +0 / -0 | +inf / -inf |
 | +inf | +0 |
+
+**tanh(x)**, sign apart: |x| = u * 2**(e - 23), a normal number has 2**23 <= u < 2**24. The result is m * y with 3/4 < y <= 1: below 1
+m is |x| and y is tanh(|x|) / |x|, so that the relative error stays small down to the least subnormal; from 1 on m is 1 and y is
+tanh(|x|). r is the position in a segment, scaled by 2**-23::
+
+    e < 0:   fixed = trunc(|x| * 2**30);  i = fixed >> 23;        r = low 23 bits of fixed      # segments of 2**-7
+    e = 0:   f = u - 2**23;               i = 128 + (f >> 16);    r = low 16 bits of f << 7     # 2**-7
+    e = 1:   f = u - 2**23;               i = 256 + (f >> 16);    r = low 16 bits of f << 7     # 2**-6
+    e = 2:   f = u - 2**23;               i = 384 + (f >> 17);    r = low 17 bits of f << 6     # 2**-4
+    e = 3:   f = u - 2**23;               i = 448 + (f >> 17);    r = low 17 bits of f << 6     # 2**-3
+
+    s = `TANH[i]`
+    t = s.c1 + ((s.c2 * (r >> 7)) >> 12)                      # signed, 29 bits, scale 2**-36
+    y = s.c0 + ((t * r + 2**28) >> 29)                        # 31 bits, scale 2**-30
+
+|x| >= `TANH_ONE` (an fp32 word, 9.01..) has y = 1 without the table. The result is m * y, rounded RNE once to fp32, with the sign of x.
+y is exactly 1 where |x| < 2**-15, so small operands, subnormals among them, are their own result; rounding extends this to 2**-12.
+
+| x | tanh(x) |
+|---|---|
+| NaN | 0x7FC00000 |
+| +-inf, \\|x\\| >= 9.01.. | +-1 |
+| +-0 | +-0 |
+| \\|x\\| < 2**-12 | x |
 """
 
 from collections.abc import Callable
@@ -40,21 +64,25 @@ from fractions import Fraction
 from math import isqrt
 from typing import NamedTuple
 
-__all__ = ["EXP2", "EXP2_FRACTION_BITS", "INDEX_BITS", "RSQRT", "Segment"]
+__all__ = ["EXP2", "EXP2_FRACTION_BITS", "INDEX_BITS", "RSQRT", "TANH", "TANH_FRACTION_BITS", "TANH_ONE", "Segment"]
 
 INDEX_BITS = 7
 """Segments per octave: 2**INDEX_BITS."""
 EXP2_FRACTION_BITS = 30
 """Fraction bits of the fixed-point argument of exp2."""
+TANH_FRACTION_BITS = 30
+"""Fraction bits of the fixed-point argument of tanh below 1."""
 
 _WORK_BITS = 160  # precision of the function values the tables are made from
 
 
 class Segment(NamedTuple):
-    """One segment's coefficients, all non-negative.
+    """One segment's coefficients, those of exp2 and rsqrt all non-negative.
 
     exp2: c0 30 bits, scale 2**-30, less the leading 1; c1 27 bits, scale 2**-26; c2 16 bits, scale 2**-17.
     rsqrt: c0 32 bits, scale 2**-31; c1 26 bits, scale 2**-26, of the negated slope; c2 16 bits, scale 2**-17.
+    tanh, by the position in a segment of width 1: c0 31 bits, scale 2**-30; c1 signed 29 bits, scale 2**-36; c2 signed 18 bits,
+    scale 2**-32.
     """
 
     c0: int
@@ -90,6 +118,31 @@ def _rsqrt(x: Fraction) -> Fraction:
     return Fraction(isqrt((x.denominator << 2 * _WORK_BITS) // x.numerator), 2**_WORK_BITS)
 
 
+def _exp(x: Fraction) -> int:
+    """e**x for 0 <= x < 32, scaled by 2**_WORK_BITS: the power series of x / 2**12, squared twelve times."""
+    small = (x.numerator << _WORK_BITS + 32) // (x.denominator << 12)
+    total = term = 1 << _WORK_BITS + 32
+    count = 0
+    while term:
+        count += 1
+        term = (term * small >> _WORK_BITS + 32) // count
+        total += term
+    for _ in range(12):
+        total = total * total >> _WORK_BITS + 32
+    return total >> 32
+
+
+def _tanh(x: Fraction) -> Fraction:
+    """tanh(x) for 0 <= x < 16."""
+    power, one = _exp(2 * x), 1 << _WORK_BITS
+    return Fraction(power - one, power + one)
+
+
+def _tanh_over_x(x: Fraction) -> Fraction:
+    """tanh(x) / x for 0 <= x < 16, 1 at 0; rounded, as its exact fractions only get longer."""
+    return Fraction(round((_tanh(x) / x if x else 1) * 2**_WORK_BITS), 2**_WORK_BITS)
+
+
 def _round(value: Fraction, bits: int) -> int:
     """Nearest integer to value * 2**bits, ties up."""
     return int((value * 2**bits + Fraction(1, 2)).__floor__())
@@ -123,7 +176,28 @@ def _rsqrt_segment(index: int) -> Segment:
     return Segment(_round(c0, 31), _round(-c1, 26), _round(c2, 17))
 
 
+def _tanh_segment(function: Callable[[Fraction], Fraction], start: Fraction, width: Fraction) -> Segment:
+    nodes = _CHEBYSHEV if start else _EXACT_AT_START
+    c0, c1, c2 = _quadratic(function, start, [node * width for node in nodes])
+    return Segment(_round(c0, 30), _round(c1 * width, 36), _round(c2 * width**2, 32))
+
+
+# first argument, octave, segments in the octave, segments used
+_TANH_PARTS = ((1, 128, 128), (2, 128, 128), (4, 64, 64), (8, 64, 9))
+
+
+def _tanh_table() -> tuple[Segment, ...]:
+    below = [_tanh_segment(_tanh_over_x, Fraction(i, 128), Fraction(1, 128)) for i in range(128)]
+    above = [_tanh_segment(_tanh, first + Fraction(first * i, parts), Fraction(first, parts))
+             for first, parts, used in _TANH_PARTS for i in range(used)]
+    return tuple(below + above)
+
+
 EXP2: tuple[Segment, ...] = tuple(_exp2_segment(index) for index in range(2**INDEX_BITS))
 """2**f on [0, 1), 128 segments."""
 RSQRT: tuple[Segment, ...] = tuple(_rsqrt_segment(index) for index in range(2 * 2**INDEX_BITS))
 """x**-1/2, 128 segments on [1, 2), then 128 on [2, 4)."""
+TANH: tuple[Segment, ...] = _tanh_table()
+"""tanh(x) / x, 128 segments on [0, 1); then tanh(x), 128 on [1, 2), 128 on [2, 4), 64 on [4, 8), and 9 of 1/8 from 8 on."""
+TANH_ONE = 0x41102CB4
+"""fp32 word of the least number whose hyperbolic tangent is nearest to 1."""

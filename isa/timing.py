@@ -32,7 +32,7 @@ SXM_LOCAL_D_FUNC = 3  # Distribute, Transpose, Take
 # execute stages of the ALU by operation; the others take one
 ALU_STAGES = {
     Op.MUL: 2, Op.FADD: 3, Op.FSUB: 3, Op.FMUL: 3, Op.I32_TO_F32: 2, Op.F32_TO_I32: 2, Op.F32_TO_I8: 2,
-    Op.EXP2: 4, Op.RSQRT: 4,
+    Op.EXP2: 4, Op.RSQRT: 4, Op.TANH: 5, Op.MUL_SAT: 2, Op.F32_TO_F16: 2, Op.F32_TO_I16: 2,
 }
 MAX_ALU_STAGES = max(ALU_STAGES.values())
 

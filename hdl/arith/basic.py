@@ -10,7 +10,9 @@ from .common import NAN, Fields, named
 
 __all__ = ["BASIC_OPS", "Basic"]
 
-BASIC_OPS = frozenset(Op) - {Op.MUL, Op.FADD, Op.FSUB, Op.FMUL, Op.I32_TO_F32, Op.F32_TO_I32, Op.F32_TO_I8, Op.EXP2, Op.RSQRT}
+BASIC_OPS = frozenset(Op) - {
+    Op.MUL, Op.MUL_SAT, Op.FADD, Op.FSUB, Op.FMUL, Op.I32_TO_F32, Op.F32_TO_I32, Op.F32_TO_I16, Op.F32_TO_I8, Op.F32_TO_F16, Op.F16_TO_F32,
+    Op.EXP2, Op.RSQRT, Op.TANH}
 """Operations of `Basic`."""
 
 _FLOAT_OPS = frozenset({Op.FMAX, Op.FMIN, Op.FNEG, Op.FABS, Op.FRELU, Op.FEQ, Op.FLT, Op.FLE})
@@ -58,16 +60,22 @@ class Basic(wiring.Component):
         beyond = named(m, "beyond", self.b[5:] != 0)
         amount = self.b[:5]
         negated = named(m, "negated", -self.a, 32)
-        clipped = named(m, "clipped", Mux(self.a[7:] == self.a[31].replicate(25), self.a,
-                                          Cat((~a.sign).replicate(7), a.sign.replicate(25))))
+        total = named(m, "total", self.a.as_signed() + self.b.as_signed(), signed(33))
+        difference = named(m, "difference", self.a.as_signed() - self.b.as_signed(), signed(33))
 
         def truth(condition):
             return condition.replicate(32)
 
+        def clipped(value, bits):
+            """A signed value, saturated to a signed integer of `bits`."""
+            sign = value[-1]
+            fits = value[bits - 1:] == sign.replicate(len(value) - bits + 1)
+            return Mux(fits, value[:32], Cat((~sign).replicate(bits - 1), sign.replicate(33 - bits)))
+
         results = {
             Op.MOV: self.a,
-            Op.ADD: self.a + self.b,
-            Op.SUB: self.a - self.b,
+            Op.ADD: total,
+            Op.SUB: difference,
             Op.MAX: greater_word,
             Op.MIN: lesser_word,
             Op.NEG: negated,
@@ -92,7 +100,10 @@ class Basic(wiring.Component):
             Op.FEQ: truth(~any_nan & (equal | both_zero)),
             Op.FLT: truth(~any_nan & less & ~both_zero),
             Op.FLE: truth(~any_nan & (less | equal | both_zero)),
-            Op.I32_TO_I8: clipped,
+            Op.I32_TO_I8: clipped(self.a, 8),
+            Op.I32_TO_I16: clipped(self.a, 16),
+            Op.ADD_SAT: clipped(total, 32),
+            Op.SUB_SAT: clipped(difference, 32),
         }
         assert results.keys() == BASIC_OPS
         with m.Switch(self.op):

@@ -1,6 +1,6 @@
 """fp32 field access, rounding and leading-zero count shared by the arithmetic units."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value
 
 NAN = Const(0x7FC00000, 32)
 """The one NaN that any unit produces."""
@@ -42,8 +42,8 @@ def register(m: Module, name: str, value: Value) -> Signal:
     return stage
 
 
-def named(m: Module, name: str, value: Value, width: int | None = None) -> Signal:
-    """`value` as a named signal, cut or extended to `width`."""
+def named(m: Module, name: str, value: Value, width: int | Shape | None = None) -> Signal:
+    """`value` as a named signal, cut or extended to `width` (unsigned, unless it is a shape)."""
     signal = Signal(Value.cast(value).shape() if width is None else width, name=name)
     m.d.comb += signal.eq(value)
     return signal

@@ -1,4 +1,4 @@
-"""fp32 to int32 and int8."""
+"""fp32 to int32, int16 and int8."""
 
 from amaranth import Cat, Const, Module, Mux
 from amaranth.lib import wiring
@@ -17,6 +17,8 @@ class FpToInt(wiring.Component):
     a : In(32)
     to_i8 : In(1)
         Saturate to -128 .. 127 instead of -2**31 .. 2**31 - 1; y is sign extended.
+    to_i16 : In(1)
+        The same with -2**15 .. 2**15 - 1; not together with to_i8.
     y : Out(32)
     """
 
@@ -24,6 +26,7 @@ class FpToInt(wiring.Component):
 
     a: In(32)
     to_i8: In(1)
+    to_i16: In(1)
     y: Out(32)
 
     def elaborate(self, platform):
@@ -39,10 +42,12 @@ class FpToInt(wiring.Component):
         sign_1 = register(m, "sign_1", a.sign)
         nan_1 = register(m, "nan_1", a.nan)
         to_i8_1 = register(m, "to_i8_1", self.to_i8)
+        to_i16_1 = register(m, "to_i16_1", self.to_i16)
 
         # Stage 2
         rounded = named(m, "rounded", fixed_1[2:] + round_even(fixed_1, 2), 32)
-        limit = named(m, "limit", Mux(to_i8_1, Const(127, 32), Const(0x7FFFFFFF, 32)) + sign_1, 32)
+        greatest = named(m, "greatest", Mux(to_i8_1, 127, Mux(to_i16_1, 0x7FFF, 0x7FFFFFFF)), 32)
+        limit = named(m, "limit", greatest + sign_1, 32)
         clipped = named(m, "clipped", Mux(large_1 | (rounded > limit), limit, rounded))
         m.d.comb += self.y.eq(Mux(nan_1, 0, Mux(sign_1, -clipped, clipped)))
         return m

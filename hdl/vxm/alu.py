@@ -10,10 +10,13 @@ from hdl.arith.basic import BASIC_OPS, Basic
 from hdl.arith.exp2 import Exp2
 from hdl.arith.fp_add import FpAdd
 from hdl.arith.fp_mul import FpMul
+from hdl.arith.fp_to_half import FpToHalf
 from hdl.arith.fp_to_int import FpToInt
+from hdl.arith.half_to_fp import HalfToFp
 from hdl.arith.int_mul import IntMul
 from hdl.arith.int_to_fp import IntToFp
 from hdl.arith.rsqrt import Rsqrt
+from hdl.arith.tanh import Tanh
 from hdl.clock_gate import PENDING, Core, Gated, gated
 from hdl.stamp import stamp
 from hdl.vxm.lane import Lane
@@ -61,7 +64,8 @@ class _Unit:
 
     def controls(self, op: Value) -> dict[str, Value]:
         """Values of those inputs that are no operands, from the operation."""
-        every = {"op": op, "subtract": op == Op.FSUB, "to_i8": op == Op.F32_TO_I8}
+        every = {"op": op, "subtract": op == Op.FSUB, "saturate": op == Op.MUL_SAT, "to_i8": op == Op.F32_TO_I8,
+                 "to_i16": op == Op.F32_TO_I16}
         return {name: value for name, value in every.items() if name in self.component.__annotations__}
 
     @property
@@ -72,13 +76,16 @@ class _Unit:
 
 UNITS = (
     _Unit("basic", Basic, BASIC_OPS),
-    _Unit("int_mul", IntMul, frozenset({Op.MUL})),
+    _Unit("int_mul", IntMul, frozenset({Op.MUL, Op.MUL_SAT})),
     _Unit("fp_add", FpAdd, frozenset({Op.FADD, Op.FSUB})),
     _Unit("fp_mul", FpMul, frozenset({Op.FMUL})),
     _Unit("int_to_fp", IntToFp, frozenset({Op.I32_TO_F32})),
-    _Unit("fp_to_int", FpToInt, frozenset({Op.F32_TO_I32, Op.F32_TO_I8})),
+    _Unit("fp_to_int", FpToInt, frozenset({Op.F32_TO_I32, Op.F32_TO_I16, Op.F32_TO_I8})),
+    _Unit("fp_to_half", FpToHalf, frozenset({Op.F32_TO_F16})),
+    _Unit("half_to_fp", HalfToFp, frozenset({Op.F16_TO_F32})),
     _Unit("exp2", Exp2, frozenset({Op.EXP2})),
     _Unit("rsqrt", Rsqrt, frozenset({Op.RSQRT})),
+    _Unit("tanh", Tanh, frozenset({Op.TANH})),
 )
 assert frozenset().union(*(unit.ops for unit in UNITS)) == frozenset(Op)
 
@@ -101,7 +108,7 @@ class VxmAlu(Gated):
     its first cycle and all 0 in other cycles. All registers stand behind a clock gate that is open only while the ALU
     works.
 
-    large: the ALU has the large units (exp2, rsqrt).
+    large: the ALU has the large units (exp2, rsqrt, tanh).
 
     start, op, a, b, c, destination: the operation that starts in this cycle and its operands.
     a, b, c, result: vectors of 16 words as four planes of 16 bytes, like the streams they come from: byte p of lane i is

@@ -10,7 +10,6 @@ from isa.geometry import ALUS, QueueKind
 from isa.instructions import (
     BUILT,
     NOT_BUILT,
-    NOT_BUILT_OPS,
     UNARY,
     AccMode,
     Accumulate,
@@ -136,9 +135,6 @@ def test_what_the_hardware_does_not_have_is_refused_by_name(name):
 def test_names_of_instructions_and_operations_are_found_or_refused():
     assert all(by_name(cls.__name__) is cls for cls in BUILT)
     assert all(op_named(op.name) is op for op in Op)
-    for name in NOT_BUILT_OPS:
-        with pytest.raises(InstructionError, match=f"{name} is not in this hardware yet"):
-            op_named(name)
     for look_up in (by_name, op_named):
         with pytest.raises(InstructionError, match="unknown .*'Jump'"):
             look_up("Jump")
@@ -192,7 +188,7 @@ def test_the_mesh_does_not_wrap_and_large_units_stand_in_column_1():
         alu = Alu(op=op, a=Source.OWN, b=Source.NONE if op in UNARY else Source.OWN,
                   c=Source.OWN if op is Op.SELECT else Source.NONE)
         units = [u for u in range(ALUS) if _takes(alu, u)]
-        assert units == ([1, 5, 9, 13] if op in (Op.EXP2, Op.RSQRT) else list(range(ALUS))), op.name
+        assert units == ([1, 5, 9, 13] if op in (Op.EXP2, Op.RSQRT, Op.TANH) else list(range(ALUS))), op.name
 
 
 def _takes(alu, unit):

@@ -7,6 +7,7 @@ import numpy as np
 from apytypes import APyFixedArray, APyFloatArray, OverflowMode, QuantizationMode
 
 _FORMAT = {"exp_bits": 8, "man_bits": 23}
+_HALF = {"exp_bits": 5, "man_bits": 10}
 
 
 def _number(words: np.ndarray) -> APyFloatArray:
@@ -55,3 +56,19 @@ def f32_to_i32(a: np.ndarray) -> np.ndarray:
 def f32_to_i8(a: np.ndarray) -> np.ndarray:
     """Nearest even, saturating, NaN gives 0; sign extended."""
     return _to_integer(a, 8)
+
+
+def f32_to_i16(a: np.ndarray) -> np.ndarray:
+    """Nearest even, saturating, NaN gives 0; sign extended."""
+    return _to_integer(a, 16)
+
+
+def f32_to_f16(a: np.ndarray) -> np.ndarray:
+    """Nearest even, overflow to infinity, NaN gives 0x7E00."""
+    words = _number(a).cast(**_HALF, quantization=QuantizationMode.TIES_EVEN).to_bits(numpy=True).astype(np.uint32)
+    return np.where((words & 0x7FFF) > 0x7C00, np.uint32(0x7E00), words)
+
+
+def f16_to_f32(a: np.ndarray) -> np.ndarray:
+    """Exact; the upper half of a does not matter."""
+    return _words(APyFloatArray.from_bits(a & 0xFFFF, **_HALF).cast(**_FORMAT))

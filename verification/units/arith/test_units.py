@@ -24,3 +24,9 @@ def test_unit_equals_the_judges_on_special_and_random_vectors(name):
 @pytest.mark.parametrize("name", [name for name, unit in UNITS.items() if unit.exhaustive])
 def test_unit_equals_golden_on_the_whole_reduced_range(name):
     play(name, MODE="exhaustive")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("name", "first"), [(name, first) for name, unit in UNITS.items() for first in unit.nightly])
+def test_unit_equals_golden_on_a_whole_octave(name, first):
+    play(name, MODE=f"{first:x}")

@@ -13,6 +13,12 @@ SPECIAL = np.array(sorted({sign | word for sign in (0, 0x80000000) for word in (
     0x42FC0000, 0x42FBFFFF, 0x43150000, 0x4314FFFF, 0x43150001, 0x43160000, 0x4315FFFF,       # 126, 149, 150
     0x43160001, 0x43170000, 0x43800000, 0x43000001, 0x42FFFFFF,                               # 151, 256
     0x5F3504F3, 0x5F800000, 0x7E800000, 0x7EFFFFFF, 0x7F000000, 0x7F7FFFFE, 0x7F7FFFFF,       # greatest numbers
+    0x477FE000, 0x477FEFFF, 0x477FF000, 0x47800000, 0x38800000, 0x387FC000, 0x387FFFFF,       # fp16: 65504, 65520, 2**16, 2**-14
+    0x33000000, 0x33000001, 0x33C00000, 0x33BFFFFF, 0x38000000, 0x00007BFF, 0x00007C00,       # 2**-25, 1.5 * 2**-24, 2**-15, inf
+    0x00007C01, 0x000003FF, 0x00000400, 0x00008000, 0x0000FC00, 0x00007FFF, 0xFFFF8000,       # fp16 words, int16
+    0x46FFFE00, 0x46FFFF00, 0x47000000, 0x0000B504, 0x0000B505, 0x00010000,                   # int16; the root of 2**31, 2**16
+    0x41102CB3, 0x41102CB4, 0x41000000, 0x40FFFFFF, 0x40800000, 0x407FFFFF, 0x41800000,       # tanh: 9.01, 8, 4, 16, 2**-12
+    0x39800000, 0x397FFFFF, 0x3C000000, 0x3BFFFFFF,
     0x7F800000, 0x7F800001, 0x7FBFFFFF, 0x7FC00000, 0x7FC00001, 0x7FFFFFFF,                   # infinity, NaN
     0x0000001F, 0x00000020, 0x00000021, 0x0000007F, 0x00000080, 0x00000081, 0x000000FF,       # integers: shifts, int8
     0x00FFFFFE, 0x01000001, 0x01000003, 0x01FFFFFF, 0x02000001, 0x02000002, 0x55555555, 0x7FFFFF80, 0x7FFFFF40, 0x7FFFFFBF,
@@ -58,3 +64,26 @@ def pairs(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]
     first = [words(rng, quarter) for _ in range(4)]
     second = [words(rng, quarter), near(rng, first[1]), balanced(rng, first[2]), rng.choice(SPECIAL, quarter)]
     return np.concatenate([special_a, *first]), np.concatenate([special_b, *second])
+
+
+def halves(rng: np.random.Generator) -> np.ndarray:
+    """Every fp16 word in the low half, sixteen times: with 0, its sign and arbitrary words in the upper half."""
+    low = np.arange(1 << 16, dtype=np.uint32)
+    upper = rng.integers(0, 1 << 16, (14, 1 << 16), dtype=np.uint32) << np.uint32(16)
+    return np.concatenate([low, low.astype(np.uint16).view(np.int16).astype(np.int32).view(np.uint32), (upper | low).ravel()])
+
+
+def about_halves(rng: np.random.Generator) -> np.ndarray:
+    """fp32 words about every fp16 number and every tie between neighbours (the tie to infinity too): itself, and the nearest on
+    both sides. Both signs."""
+    numbers = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
+    ties = (numbers + np.append(numbers[1:], 2.0**16)) / 2
+    words = np.concatenate([numbers, ties]).astype(np.float32).view(np.uint32)
+    words = np.concatenate([words, words + np.uint32(1), words[words > 0] - np.uint32(1)])
+    return np.concatenate([words, words | np.uint32(1 << 31)])
+
+
+def tanh_range(rng: np.random.Generator) -> np.ndarray:
+    """Every 61st or so of the fp32 words whose tanh is neither the word itself nor 1, and some on both sides; both signs."""
+    words = np.arange(0x39000000 + int(rng.integers(61)), 0x41200000, 61, dtype=np.uint32)
+    return words | rng.integers(0, 2, len(words), dtype=np.uint32) << np.uint32(31)
