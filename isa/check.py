@@ -28,7 +28,9 @@ from .instructions import (
     Permute,
     Read,
     ReadWrite,
+    Rotate,
     Scatter,
+    Select,
     Shift,
     Source,
     Transpose,
@@ -82,12 +84,14 @@ def samples(instruction) -> tuple[tuple[int, int], ...]:
             return _alu_samples(instruction)
         case LoadWeights() | Transpose():
             return ((instruction.stream, LANES),)
-        case Activate() | Shift():
+        case Activate() | Shift() | Rotate():
             return ((instruction.stream, 1),)
         case Permute():
             return ((instruction.stream, 1), (instruction.map_stream, 2))
         case Distribute():
             return ((instruction.stream, 1), (instruction.map_stream, 1))
+        case Select():
+            return ((instruction.stream, 1), (instruction.other_stream, 1), (instruction.mask_stream, 1))
     return ()
 
 
@@ -107,8 +111,10 @@ def drives(instruction) -> tuple[int, int] | None:
             return instruction.out_stream, instruction.out_format.size
         case Accumulate() if instruction.mode in EMITTING:
             return instruction.stream, 4
-        case Shift() | Permute() | Distribute():
+        case Shift() | Select() | Permute() | Distribute():
             return instruction.out_stream, 1
+        case Rotate():
+            return instruction.out_stream, instruction.side ** 2
         case Transpose():
             return instruction.out_stream, LANES
     return None

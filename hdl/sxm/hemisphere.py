@@ -18,8 +18,8 @@ class Sxm(wiring.Component):
 
     e_in, w_in, e_out, w_out, error: those of the :class:`SxmTile` of each superlane. issue_in: the issue buses below
     superlane 0, one for each of :data:`hdl.sxm.tile.QUEUES`; the instructions climb by themselves. With dispatch in
-    cycle T, results are visible in superlane k in T + 3 + k (Distribute, Transpose) or T + S + 3 + k (Shift, Permute).
-    tile, network: the kinds, exchangeable for tests of the checks.
+    cycle T, results are visible in superlane k in T + 3 + k (Select, Distribute, Rotate, Transpose) or T + S + 3 + k (Shift,
+    Permute). tile, network: the kinds, exchangeable for tests of the checks.
     """
 
     def __init__(self, *, geometry: Geometry, tile: type = SxmTile, network: type = SxmNetwork):
