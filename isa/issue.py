@@ -226,17 +226,20 @@ def _beat(instruction: Instruction, cycle: int) -> Instruction:
     return instruction
 
 
-def assemble(placed: Iterable[tuple[int, Instruction]], queue: Queue) -> tuple[list[Instruction], list[int]]:
+def assemble(placed: Iterable[tuple], queue: Queue) -> tuple[list[Instruction], list[int]]:
     """Queue text that issues each instruction at its cycle, as short as Repeat and the outer loops of MEM make it.
 
-    placed: (cycle, instruction) pairs, any order. Returns the text, ended by a Halt, and for each entry the index of
-    the placed pair (in cycle order) that it comes from, -1 for Nop and Halt. Runs of equal instructions (MEM: whose
+    placed: (cycle, instruction) or (cycle, instruction, label), any order; different labels never share a loop. Returns
+    the text, ended by a Halt, and for each entry the index of what was placed (in cycle order) that it comes from, -1
+    for Nop and Halt. Runs of equal instructions (MEM: whose
     addresses move in equal steps) at equal distances become one Repeat, equal runs at equal distances in a MEM queue one
     Countdown. Raises IssueError if two overlap.
     """
-    todo = sorted(placed, key=lambda p: p[0])
+    labelled = sorted(placed, key=lambda p: p[0])
+    todo = [(at, instruction) for at, instruction, *_ in labelled]
     _check_overlaps(todo, queue)
-    links = [_link(*pair) for pair in zip(todo, todo[1:])] + [None]
+    links = [_link(*pair) if one[2:] == other[2:] else None
+             for pair, one, other in zip(zip(todo, todo[1:]), labelled, labelled[1:])] + [None]
     text: list[Instruction] = []
     origin: list[int] = []
     cycle, i = 0, 0

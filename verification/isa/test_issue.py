@@ -214,6 +214,16 @@ def test_equal_runs_at_equal_distances_become_one_outer_loop(bodies, loop):
     assert len(text) == 3 * bodies + 1
 
 
+def test_instructions_of_different_labels_share_no_loop():
+    placed = [(20 * j + 3 * i, Read(address=100 - 5 * j + 2 * i, stream=0)) for j in range(4) for i in range(5)]
+    for borders in ((7,), (5,), (10, 15), (19,)):
+        labelled = [(*p, sum(k >= b for b in borders)) for k, p in enumerate(placed)]
+        text, origin = assemble(labelled, G.queue_named("MEM_W0"))
+        assert [(c, _still(i)) for c, i in issued(text)] == placed
+        for k, issue in enumerate(expand({"MEM_W0": text}, G).issues):
+            assert labelled[origin[issue.entry]][2] == labelled[k][2]
+
+
 def test_overlapping_instructions_are_refused():
     with pytest.raises(IssueError, match="MXM1.compute: .* at cycle 2 overlaps the previous one, busy until 3"):
         assemble([(0, Activate(stream=0, n=3)), (2, InstallWeights())], G.queue_named(COMPUTE))
