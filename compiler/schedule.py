@@ -395,7 +395,7 @@ class _Emitter:
         for index, placed in self.queues.items():
             queue = self.geometry.queues[index]
             placed.sort(key=lambda x: x[0])
-            text, origin = issue.assemble([(t, i) for t, i, _ in placed], queue)
+            text, origin = issue.assemble(placed, queue)
             program.texts[queue.name] = text
             program.origins[queue.name] = [placed[o][2] if o >= 0 else NO_OPERATION for o in origin]
         return program

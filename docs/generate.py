@@ -27,7 +27,9 @@ from isa.instructions import (  # noqa: E402
     LARGE_UNIT_COLUMN,
     AccMode,
     Alu,
+    Countdown,
     Halt,
+    Iterations,
     LoadWeights,
     Nop,
     Notify,
@@ -123,7 +125,7 @@ def sxm_diagram(g: Geometry = SMALL) -> str:
     rows = [("issue bus", {0: "Permute or Distribute"})]
     for k in range(g.superlanes):
         rows += [(f"superlane {k}: operands sampled", {timing.D_SKEW + k: "data, map"}),
-                 (f"superlane {k}: Distribute, Transpose driven", {timing.SXM_LOCAL_D_FUNC + k: "result"}),
+                 (f"superlane {k}: Select, Distribute, Rotate, Transpose driven", {timing.SXM_LOCAL_D_FUNC + k: "result"}),
                  (f"superlane {k}: Permute, Shift driven", {timing.sxm_network_d_func(g) + k: "result"})]
     return diagram(rows)
 
@@ -141,10 +143,12 @@ def stream_diagram(g: Geometry = SMALL) -> str:
 
 
 def queue_diagram(g: Geometry = SMALL) -> str:
-    """Issues of a Repeat with a stride, a burst, and a queue that waits for another: as `isa.issue` expands them."""
+    """Issues of a Repeat with a stride, an outer loop, a burst, and a queue that waits for another: as `isa.issue` expands them."""
     read = Read(address=8, stream=0, stride=2)
     texts = {
         "MEM_W0": [Nop(n=1), read, Repeat(n=2, d=2), replace(read, address=0), Halt()],
+        "MEM_W1": [Read(address=0, stream=1, stride=1), Repeat(n=1, d=1), Countdown(d=3, read_stride=10), Iterations(n=2),
+                   Halt()],
         "MXM0.weights": [LoadWeights(stream=16, group=0, n=g.superlanes), Repeat(n=1, d=3), Halt()],
         "MEM_E0": [Sync(), replace(read, address=3), Halt()],
         "VXM0": [Nop(n=2), Notify(), Halt()],

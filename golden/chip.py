@@ -36,7 +36,9 @@ from isa.instructions import (
     Permute,
     Read,
     ReadWrite,
+    Rotate,
     Scatter,
+    Select,
     Shift,
     Source,
     Take,
@@ -197,8 +199,8 @@ class _Planner:
         walks = {Read: self._read, Write: self._write, ReadWrite: self._read_write, Gather: self._gather,
                  Scatter: self._scatter, Alu: self._alu, LoadWeights: self._load_weights, Activate: self._activate,
                  InstallWeights: self._install, Accumulate: self._accumulate, Shift: self._shift,
-                 Permute: self._permute, Distribute: self._distribute, Transpose: self._transpose,
-                 Emit: self._emit, Take: self._take}
+                 Select: self._select, Permute: self._permute, Distribute: self._distribute, Rotate: self._rotate,
+                 Transpose: self._transpose, Emit: self._emit, Take: self._take}
         for now, issue in enumerate(self.issues):
             self.now, self.issue = now, issue
             walks[type(issue.instruction)](issue.instruction)
@@ -442,6 +444,12 @@ class _Planner:
         out = self._drive(i.out_stream, level, timing.sxm_network_d_func(self.geometry))
         self._step("shift", level, (vector, i.amount, i.up, i.fill, out))
 
+    def _select(self, i):
+        vectors = *self._sample(i.stream), *self._sample(i.other_stream), *self._sample(i.mask_stream)
+        level = self._level(vectors)
+        out = self._drive(i.out_stream, level, timing.SXM_LOCAL_D_FUNC)
+        self._step("select", level, (*vectors, out))
+
     def _permute(self, i):
         vectors = *self._sample(i.stream), *self._sample(i.map_stream, 2)
         level = self._level(vectors)
@@ -453,6 +461,12 @@ class _Planner:
         level = self._level(vectors)
         out = self._drive(i.out_stream, level, timing.SXM_LOCAL_D_FUNC)
         self._step("distribute", level, (*vectors, out))
+
+    def _rotate(self, i):
+        vector, = self._sample(i.stream)
+        level = self._level([vector])
+        out = [self._drive(i.out_stream + s, level, timing.SXM_LOCAL_D_FUNC) for s in range(i.side ** 2)]
+        self._step("rotate", level, (vector, *out), i.side)
 
     def _transpose(self, i):
         vectors = self._sample(i.stream, LANES)
@@ -542,6 +556,9 @@ class _Run:
     def shift(self, _, data, amounts, up, fill, out):
         self.vectors[out] = sxm.shift(self.vectors[data], amounts, up, fill)
 
+    def select(self, _, data, others, masks, out):
+        self.vectors[out] = sxm.select(self.vectors[data], self.vectors[others], self.vectors[masks])
+
     def permute(self, _, data, low, high, out):
         self.vectors[out] = sxm.permute(self.vectors[data], self.vectors[low], self.vectors[high])
 
@@ -552,6 +569,9 @@ class _Run:
         for h, inbox in enumerate(self.inbox):
             here = hemispheres == h
             self.vectors[out[here]] = inbox[numbers[here]]
+
+    def rotate(self, side, data, *out):
+        self.vectors[np.stack(out, 1)] = sxm.rotate(self.vectors[data], side)
 
     def transpose(self, _, *vectors):
         sources, out = np.stack(vectors[:LANES], 1), np.stack(vectors[LANES:], 1)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.decode import fields
 from hdl.mem import HostPort
+from hdl.outer_loop import COUNT_BITS, OuterLoop
 from hdl.sram import ID_BITS, Sram
 from hdl.stamp import stamp
 from isa import timing
@@ -16,7 +17,9 @@ from isa.instructions import (
     WORD_BYTES,
     Accumulate,
     Activate,
+    Countdown,
     Halt,
+    Iterations,
     LoadWeights,
     Nop,
     Notify,
@@ -30,7 +33,6 @@ from isa.instructions import (
 
 TEXT_BITS = 8 * WORD_BYTES
 ENTRY_BITS = (QUEUE_DEPTH - 1).bit_length()
-COUNT_BITS = layout(Repeat)["n"].width
 BEAT_BITS = max(layout(cls)["n"].width for cls in (LoadWeights, Activate, Accumulate))
 
 
@@ -45,15 +47,17 @@ class IcuQueue(wiring.Component):
     start: one cycle, the one before cycle 0. stop: the last cycle of a run; nothing issues from the next one on. Every
     start begins at entry 0 with clean state; the text stays.
     issue: bits 0 .. issue_width(kind)-1 of the instruction that issues in this cycle; opcode 0 if there is none. NOP,
-    Repeat, Sync, Notify and Halt stay inside. Bursts come as one instruction with n = 1 in each cycle. Absent for kinds
-    without instructions of their own.
+    Repeat, Countdown, Iterations, Sync, Notify and Halt stay inside. Bursts come as one instruction with n = 1 in each
+    cycle. Absent for kinds without instructions of their own.
     notify: the queue issues Notify. wake: comes barrier - 1 cycles after a Notify and releases the queue if it was
     parked at or before that Notify, so that its next instruction issues barrier cycles after it.
     halted, from the cycle after Halt, and parked, from the cycle after Sync: levels.
     underrun: 1 for one cycle if the queue is empty (beyond its text, or an entry of opcode 0); it then stops, but is
     not halted.
-    illegal: 1 for each instruction that this queue does not know, a count of 0, and a Repeat that repeats nothing or is
-    faster than its burst; such an instruction takes one cycle and issues nothing.
+    illegal: 1 for each instruction that this queue does not know, a count of 0, a Repeat that repeats nothing or is
+    faster than its burst, a Countdown that follows no Repeat, is shorter than its body or has a stride for an address
+    that the body lacks, and an Iterations that follows no Countdown or does less than two; such an instruction takes one
+    cycle and issues nothing.
 
     host: see :class:`hdl.mem.HostPort`, not during a run. Writing entry i makes the text i + 1 instructions long;
     clear makes it empty; sim_load = 1 at a clock edge makes it QUEUE_DEPTH long (what was not loaded is unknown).
@@ -86,14 +90,21 @@ class IcuQueue(wiring.Component):
                 m.d.sync += self.wait.eq(self.wait - 1)
             with m.Elif(self.again != 0):
                 m.d.comb += self.anew.eq(1)
+            if self.outer:
+                with m.Elif(self.outer.left != 0):
+                    m.d.comb += [self.outer.begin.eq(1), self.outer.bodies.eq(self.outer.left)]
             with m.Else():
                 self._decode(m)
         self._repetitions(m)
+        if self.outer:
+            self._bodies(m)
         if self.width:
             self._issue(m)
         with m.If(self.start):   # last: it wins
             m.d.sync += [self.active.eq(1), self.halted.eq(0), self.parked.eq(0), self.wait.eq(0), self.again.eq(0),
-                         self.beats.eq(0), self.repeatable.eq(0)]
+                         self.beats.eq(0), *(flag.eq(0) for flag in self.flags)]
+            if self.outer:
+                m.d.sync += self.outer.left.eq(0)
         with m.Elif(self.stop):
             m.d.sync += self.active.eq(0)
         return m
@@ -108,9 +119,12 @@ class IcuQueue(wiring.Component):
         self.repeatable = Signal()                   # the previous instruction was one
         self.again = Signal(COUNT_BITS)              # repetitions to come
         self.gap = Signal(COUNT_BITS, reset_less=True)   # idle cycles between them
+        self.repeating = Signal()                        # takes a Repeat in this cycle
         self.fresh, self.anew, self.more = Signal(), Signal(), Signal()   # issue: the head, base again, base's burst
         self.beats = Signal(BEAT_BITS)               # cycles of a burst to come
         self.beat = Signal(BEAT_BITS, reset_less=True)   # number of the next of them
+        self.outer = OuterLoop(self.geometry) if self.kind is QueueKind.MEM else None
+        self.flags = [self.repeatable, *((self.outer.looped, self.outer.counted) if self.outer else ())]
         self.parked_for = Signal(range(timing.barrier(self.geometry)), reset_less=True)
 
     def _fetch(self, m):
@@ -163,6 +177,11 @@ class IcuQueue(wiring.Component):
             with m.Case(Notify.OPCODE):
                 self._take(m)
                 m.d.comb += self.notify.eq(1)
+            if self.outer:
+                with m.Case(Countdown.OPCODE):
+                    self._decode_countdown(m)
+                with m.Case(Iterations.OPCODE):
+                    self._decode_iterations(m)
             if self.width:
                 with m.Case(*(cls.OPCODE for cls in unit_instructions(self.kind))):
                     self._decode_unit(m)
@@ -173,9 +192,10 @@ class IcuQueue(wiring.Component):
         m.d.sync += self.active.eq(0)
         m.d.comb += [pulse.eq(1) for pulse in pulses]
 
-    def _take(self, m, repeatable=0):
+    def _take(self, m, flag=None):
+        """Go on to the next instruction; of the flags that tell it what it follows, one holds or none."""
         m.d.comb += self.consume.eq(1)
-        m.d.sync += self.repeatable.eq(repeatable)
+        m.d.sync += [other.eq(int(other is flag)) for other in self.flags]
 
     def _refuse(self, m):
         self._take(m)
@@ -195,15 +215,35 @@ class IcuQueue(wiring.Component):
         with m.If(~self.repeatable | (n == 0) | (d < duration)):
             self._refuse(m)
         with m.Else():
-            self._take(m)
+            self._take(m, self.outer and self.outer.looped)
+            if self.outer:
+                m.d.sync += self.outer.repetitions.eq(n)
+                m.d.comb += self.repeating.eq(1)
             m.d.sync += [self.again.eq(n), self.gap.eq(d - duration), self.wait.eq(d - duration - 1)]
             m.d.comb += self.anew.eq(d == duration)
+
+    def _decode_countdown(self, m):
+        legal, idle = self.outer.decode_countdown(m, self.head, self.base)
+        with m.If(legal):
+            self._take(m, self.outer.counted)
+            self.outer.take_countdown(m, self.head, idle)
+            m.d.sync += self.wait.eq(idle - 1)
+        with m.Else():
+            self._refuse(m)
+
+    def _decode_iterations(self, m):
+        with m.If(self.outer.counted & (fields(Iterations, self.head)["n"] >= 2)):
+            self._take(m)
+            self.outer.take_iterations(m, self.head)
+            m.d.sync += self.wait.eq(self.outer.rest - 1)
+        with m.Else():
+            self._refuse(m)
 
     def _decode_unit(self, m):
         with m.If(self._duration(self.head) == 0):
             self._refuse(m)
         with m.Else():
-            self._take(m, repeatable=1)
+            self._take(m, self.repeatable)
             m.d.comb += self.fresh.eq(1)
 
     def _repetitions(self, m):
@@ -212,6 +252,15 @@ class IcuQueue(wiring.Component):
         left = Mux(first, fields(Repeat, self.head)["n"], self.again)
         with m.If(self.anew):
             m.d.sync += [self.again.eq(left - 1), self.wait.eq(Mux(first | (left == 1), 0, self.gap))]
+
+    def _bodies(self, m):
+        """Start a body's repetitions where it begins; rest after the last of them if another one is to come."""
+        outer = self.outer
+        outer.measure(m, fresh=self.fresh, repeating=self.repeating | (self.again != 0))
+        with m.If(outer.begin):
+            m.d.sync += [outer.left.eq(outer.bodies - 1), self.again.eq(outer.repetitions), self.wait.eq(self.gap)]
+        with m.Elif(self.anew & (self.again == 1) & (outer.left != 0)):
+            m.d.sync += self.wait.eq(outer.rest)
 
     def _issue(self, m):
         """The issue bus, and base as it was issued."""
@@ -222,7 +271,12 @@ class IcuQueue(wiring.Component):
             m.d.comb += word.eq(self._moved())
         with m.Elif(self.more):
             m.d.comb += [word.eq(self.base), beat.eq(self.beat)]
-        with m.If(self.fresh | self.anew):
+        if self.outer:
+            with m.Elif(self.outer.begin):
+                m.d.comb += word.eq(_replace(self.base, ReadWrite, self.outer.moved(self.head)))
+            with m.If(self.fresh | self.outer.begin):
+                self.outer.keep(m, word)
+        with m.If(self.fresh | self.anew | (self.outer.begin if self.outer else 0)):
             m.d.sync += self.base.eq(word)
         m.d.comb += self.issue.eq(self._beat_of(word, beat))
         if self.burst is None:

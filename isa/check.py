@@ -29,7 +29,9 @@ from .instructions import (
     Permute,
     Read,
     ReadWrite,
+    Rotate,
     Scatter,
+    Select,
     Shift,
     Source,
     Take,
@@ -84,12 +86,14 @@ def samples(instruction) -> tuple[tuple[int, int], ...]:
             return _alu_samples(instruction)
         case LoadWeights() | Transpose():
             return ((instruction.stream, LANES),)
-        case Activate() | Shift() | Emit():
+        case Activate() | Shift() | Rotate() | Emit():
             return ((instruction.stream, 1),)
         case Permute():
             return ((instruction.stream, 1), (instruction.map_stream, 2))
         case Distribute():
             return ((instruction.stream, 1), (instruction.map_stream, 1))
+        case Select():
+            return ((instruction.stream, 1), (instruction.other_stream, 1), (instruction.mask_stream, 1))
     return ()
 
 
@@ -109,8 +113,10 @@ def drives(instruction) -> tuple[int, int] | None:
             return instruction.out_stream, instruction.out_format.size
         case Accumulate() if instruction.mode in EMITTING:
             return instruction.stream, 4
-        case Shift() | Permute() | Distribute():
+        case Shift() | Select() | Permute() | Distribute():
             return instruction.out_stream, 1
+        case Rotate():
+            return instruction.out_stream, instruction.side ** 2
         case Transpose():
             return instruction.out_stream, LANES
     return None

@@ -18,6 +18,7 @@ from .instructions import (
     BUILT,
     LARGE_OPS,
     LARGE_UNIT_COLUMN,
+    LOOPS,
     NOT_BUILT,
     OPCODE_BITS,
     UNARY,
@@ -122,14 +123,10 @@ def instruction_table() -> str:
     for cls in BUILT:
         sampled = samples(example(cls, **({"op": Op.ADD} if cls is Alu else {})))
         rows.append([f"`0x{cls.OPCODE:02X}`", f"[{cls.__name__}](#{cls.__name__.lower()})", _kinds(cls),
-                     "n" if "n" in layout(cls) and cls.__name__ != "Repeat" else _slots(cls),
+                     "none" if cls in LOOPS else "n" if "n" in layout(cls) else 1,
                      f"T+{timing.D_SKEW}" if sampled else NOTHING, *(d_func(cls, g) for g in points)])
     return table(["opcode", "instruction", "queues", "issue cycles", "operands sampled",
                   *(f"d_func `{g.name}`" for g in points)], rows)
-
-
-def _slots(cls):
-    return "none" if cls.__name__ == "Repeat" else 1
 
 
 def _kinds(cls):
@@ -213,7 +210,7 @@ _TIMES = (
     ("d_func of Accumulate", "dispatch to the sum visible in the driven SRF", lambda g: timing.ACC_D_FUNC),
     ("ADD distance", "least distance of two ADDs to one accumulator entry", lambda g: timing.ACC_ADD_DISTANCE),
     ("d_func of Shift, Permute", "deskew, whole-vector network, reskew", timing.sxm_network_d_func),
-    ("d_func of Distribute, Transpose, Take", "within a superlane", lambda g: timing.SXM_LOCAL_D_FUNC),
+    ("d_func of Select, Distribute, Rotate, Transpose, Take", "within a superlane", lambda g: timing.SXM_LOCAL_D_FUNC),
     ("barrier", "Notify to the issue after a released Sync", timing.barrier),
     ("drain", "last Halt to done", timing.drain),
 )

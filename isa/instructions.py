@@ -336,6 +336,30 @@ class Scatter(Instruction):
     limit: int = _bits(97, 14, "number of words that may be addressed", high=8192)
 
 
+@_instruction(0x16, Q.MEM)
+class Countdown(Instruction):
+    """Issue the body once more: the previous instruction (dispatched at T) with its Repeat n, d, again from T+d2 on, where
+    d2 is the d of this instruction and at least the n*d+1 cycles of the body. Takes no issue slot.
+
+    The strides are those of the body as a whole: they move its first addresses, modulo W. A stride for an address that
+    the body does not have must be 0.
+    """
+
+    d: int = _bits(8, 16, "distance in cycles from one first issue to the next", low=2)
+    read_stride: int = _bits(27, _STRIDE, "added to the read address of each body", signed=True, default=0)
+    write_stride: int = _bits(60, _STRIDE, "added to the write address of each body", signed=True, default=0)
+
+
+@_instruction(0x15, Q.MEM)
+class Iterations(Instruction):
+    """Issue the body of the Countdown before it n times more instead of once, d2 cycles apart. Takes no issue slot.
+
+    The next instruction issues one cycle after the last issue of the last body.
+    """
+
+    n: int = _bits(8, 16, "further bodies", low=2)
+
+
 # ---- VXM ----------------------------------------------------------------------------------------------------------
 
 @_instruction(0x40, Q.VXM)
@@ -449,6 +473,17 @@ class Shift(Instruction):
     fill: int = _bits(30, 8, "byte that fills free lanes", default=0)
 
 
+@_instruction(0xA1, Q.SXM_SELECT)
+class Select(Instruction):
+    """Lane l takes lane l of the first stream where the mask byte is not 0, else of the other. All three are sampled
+    together."""
+
+    stream: int = _stream(8, "stream sampled, taken where the mask is set")
+    other_stream: int = _stream(14, "stream sampled, taken elsewhere")
+    mask_stream: int = _stream(20, "stream of the mask")
+    out_stream: int = _stream(26, "stream driven")
+
+
 @_instruction(0xA2, Q.SXM_PERMUTE)
 class Permute(Instruction):
     """Any rearrangement of a vector: lane l takes source lane map[l] (16 bit, on an SG2); map >= 16*S gives 0."""
@@ -465,6 +500,19 @@ class Distribute(Instruction):
     stream: int = _stream(8, "stream sampled")
     map_stream: int = _stream(14, "stream of the map")
     out_stream: int = _stream(20, "stream driven")
+
+
+@_instruction(0xA4, Q.SXM_ROTATE)
+class Rotate(Instruction):
+    """In each superlane, all rotations of a block of side x side bytes, lane side*r + c holding row r, column c.
+
+    Stream side*a + b of the result is the block rotated by a rows and b columns: row r, column c takes row (r+a) mod
+    side, column (c+b) mod side; lanes beyond the block are 0. It drives the first side*side streams of its 16.
+    """
+
+    stream: int = _stream(8, "stream sampled")
+    out_stream: int = _stream(14, "first of 16 aligned streams, of which side*side are driven", group=16)
+    side: int = _bits(20, 3, "side of the block", low=3, high=4)
 
 
 @_instruction(0xA5, Q.SXM_TRANSPOSE)
@@ -492,15 +540,12 @@ class Take(Instruction):
 
 
 BUILT = tuple(_BY_OPCODE.values())
+LOOPS = frozenset({Repeat, Countdown, Iterations})   # kept by the queue, no issue slot
 
 # name: (opcode, queues, what it will do)
 NOT_BUILT = {
     "Config": (0x06, "every", "power down superlanes >= n"),
     "Ifetch": (0x07, "every", "fetch instruction text from a stream"),
-    "Iterations": (0x15, "MEM", "bound of an outer loop around a Repeat"),
-    "Countdown": (0x16, "MEM", "distance of the outer loop"),
-    "Select": (0xA1, "SXM", "choose per lane by a mask stream"),
-    "Rotate": (0xA4, "SXM", "all rotations of an n x n block, n = 3 or 4"),
     "Send": (0xB0, "C2C", "send a vector over a link"),
     "Receive": (0xB1, "C2C", "receive a vector from a link"),
     "Deskew": (0xB2, "DESKEW", "align issue with the hardware counter"),
@@ -561,8 +606,8 @@ def _extract(word: int, spec: Bits) -> int:
 
 
 def unit_instructions(kind: QueueKind) -> tuple[type, ...]:
-    """Instructions that a queue of this kind sends to its unit (the ICU keeps the ones every queue has)."""
-    return tuple(cls for cls in BUILT if kind in cls.QUEUES and cls.QUEUES != ALL_KINDS)
+    """Instructions that a queue of this kind sends to its unit (the ICU keeps loops and the ones every queue has)."""
+    return tuple(cls for cls in BUILT if kind in cls.QUEUES and cls.QUEUES != ALL_KINDS and cls not in LOOPS)
 
 
 def issue_width(kind: QueueKind) -> int:

@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from . import timing
-from .geometry import QUEUE_DEPTH, Geometry, Queue
+from .geometry import QUEUE_DEPTH, Geometry, Queue, QueueKind
 from .instructions import (
     Accumulate,
     Activate,
+    Countdown,
     Gather,
     Halt,
     Instruction,
+    Iterations,
     LoadWeights,
     Nop,
     Notify,
@@ -132,6 +134,9 @@ def _run(walk: _Walk, geometry, issues, notifies):
                 return
             case Repeat():
                 raise IssueError(f"{name} entry {entry}: Repeat at cycle {at} follows no instruction that can repeat")
+            case Countdown() | Iterations():
+                missing = "Repeat of a MEM queue" if isinstance(instruction, Countdown) else "Countdown"
+                raise IssueError(f"{name} entry {entry}: {type(instruction).__name__} at cycle {at} follows no {missing}")
             case _:
                 walk.cycle = _unit(walk, geometry, instruction, entry, issues)
     raise IssueError(f"{name} runs empty at cycle {walk.cycle}: its text has no Halt")
@@ -141,37 +146,71 @@ def _unit(walk, geometry, instruction, entry, issues) -> int:
     """Issue an instruction of the unit with the Repeat that may follow it; returns the cycle of the next issue."""
     text, at, duration = walk.text, walk.cycle, instruction.duration
     times, distance = 0, 0
-    if walk.entry < len(text) and isinstance(text[walk.entry], Repeat):
+    if _follows(walk, Repeat):
         repeat = text[walk.entry]
         if repeat.d < duration:
             raise IssueError(f"{walk.queue.name} entry {walk.entry}: Repeat distance {repeat.d} is shorter than the "
                              f"{duration} cycles of {type(instruction).__name__}")
         times, distance = repeat.n, repeat.d
         walk.entry += 1
-    for i in range(times + 1):
-        moved = strided(instruction, i, geometry)
-        for c in range(duration):
-            issues.append(Issue(walk.queue, at + i * distance + c, _beat(moved, c), entry))
-    return at + times * distance + duration
+    length = times * distance + duration
+    bodies, spacing, outer = _outer_loop(walk, instruction, length) if times else (1, 0, {})
+    for j in range(bodies):
+        first = _moved(instruction, outer, j, geometry)
+        for i in range(times + 1):
+            moved = strided(first, i, geometry)
+            for c in range(duration):
+                issues.append(Issue(walk.queue, at + j * spacing + i * distance + c, _beat(moved, c), entry))
+    return at + (bodies - 1) * spacing + length
+
+
+# fields of MEM instructions: address, what a Repeat adds to it, and the field of Countdown that an outer loop adds
+_ADDRESSES = {
+    Read: (("address", "stride", "read_stride"),), Write: (("address", "stride", "write_stride"),),
+    ReadWrite: (("read_address", "read_stride", "read_stride"), ("write_address", "write_stride", "write_stride")),
+    Gather: (("start", "stride", "read_stride"),), Scatter: (("start", "stride", "write_stride"),),
+}
+
+
+def _outer_loop(walk, instruction, length):
+    """The Countdown and Iterations that may follow a Repeat in a MEM queue: (bodies in all, cycles between their first
+    issues, strides by address)."""
+    text, name = walk.text, walk.queue.name
+    if walk.queue.kind is not QueueKind.MEM or not _follows(walk, Countdown):
+        return 1, 0, {}
+    countdown = text[walk.entry]
+    if countdown.d < length:
+        raise IssueError(f"{name} entry {walk.entry}: Countdown distance {countdown.d} is shorter than the {length} cycles "
+                         f"of its body")
+    outer = {address: getattr(countdown, field) for address, _, field in _ADDRESSES[type(instruction)]}
+    for field in {"read_stride", "write_stride"} - {field for _, _, field in _ADDRESSES[type(instruction)]}:
+        if getattr(countdown, field):
+            raise IssueError(f"{name} entry {walk.entry}: Countdown.{field} = {getattr(countdown, field)} moves an address "
+                             f"that {type(instruction).__name__} does not have")
+    walk.entry += 1
+    if not _follows(walk, Iterations):
+        return 2, countdown.d, outer
+    walk.entry += 1
+    return 1 + text[walk.entry - 1].n, countdown.d, outer
+
+
+def _follows(walk, cls) -> bool:
+    """Whether the next instruction of a text is of a class."""
+    return walk.entry < len(walk.text) and isinstance(walk.text[walk.entry], cls)
 
 
 def strided(instruction: Instruction, times: int, geometry: Geometry) -> Instruction:
     """The instruction of the times-th repetition: MEM addresses moved by their strides, modulo W."""
-    def moved(address, stride):
-        return (address + times * stride) % geometry.words
+    strides = {address: getattr(instruction, stride) for address, stride, _ in _ADDRESSES.get(type(instruction), ())}
+    return _moved(instruction, strides, times, geometry)
 
-    if not times:
+
+def _moved(instruction, strides, times, geometry):
+    """The instruction with its addresses moved by that many strides, modulo W."""
+    if not times or not any(strides.values()):
         return instruction
-    match instruction:
-        case Read() | Write():
-            return replace(instruction, address=moved(instruction.address, instruction.stride))
-        case Gather() | Scatter():
-            return replace(instruction, start=moved(instruction.start, instruction.stride))
-        case ReadWrite():
-            return replace(instruction,
-                           read_address=moved(instruction.read_address, instruction.read_stride),
-                           write_address=moved(instruction.write_address, instruction.write_stride))
-    return instruction
+    return replace(instruction, **{address: (getattr(instruction, address) + times * stride) % geometry.words
+                                   for address, stride in strides.items()})
 
 
 def _beat(instruction: Instruction, cycle: int) -> Instruction:
@@ -187,89 +226,150 @@ def _beat(instruction: Instruction, cycle: int) -> Instruction:
     return instruction
 
 
-def assemble(placed: Iterable[tuple[int, Instruction]], queue: Queue) -> tuple[list[Instruction], list[int]]:
-    """Queue text that issues each instruction at its cycle, as short as Repeat makes it.
+def assemble(placed: Iterable[tuple], queue: Queue) -> tuple[list[Instruction], list[int]]:
+    """Queue text that issues each instruction at its cycle, as short as Repeat and the outer loops of MEM make it.
 
-    placed: (cycle, instruction) pairs, any order. Returns the text, ended by a Halt, and for each entry the index of
-    the placed pair (in cycle order) that it comes from, -1 for Nop and Halt. Runs of equal instructions (MEM: moving
-    by the instruction's own strides) at equal distances become one Repeat. Raises IssueError if two overlap.
+    placed: (cycle, instruction) or (cycle, instruction, label), any order; different labels never share a loop. Returns
+    the text, ended by a Halt, and for each entry the index of what was placed (in cycle order) that it comes from, -1
+    for Nop and Halt. Runs of equal instructions (MEM: whose
+    addresses move in equal steps) at equal distances become one Repeat, equal runs at equal distances in a MEM queue one
+    Countdown. Raises IssueError if two overlap.
     """
-    todo = sorted(placed, key=lambda p: p[0])
+    labelled = sorted(placed, key=lambda p: p[0])
+    todo = [(at, instruction) for at, instruction, *_ in labelled]
+    _check_overlaps(todo, queue)
+    links = [_link(*pair) if one[2:] == other[2:] else None
+             for pair, one, other in zip(zip(todo, todo[1:]), labelled, labelled[1:])] + [None]
     text: list[Instruction] = []
     origin: list[int] = []
     cycle, i = 0, 0
+    pieces = _shortest(todo, links, _pieces(links, queue.kind is QueueKind.MEM))
     while i < len(todo):
-        at, instruction = todo[i]
-        if at < cycle:
-            raise IssueError(f"{queue.name}: {instruction} at cycle {at} overlaps the previous one, busy until {cycle}")
-        _pad(text, origin, at - cycle)
-        first, length, distance = _find_run(todo, i)
-        text.append(first)
-        origin.append(i)
-        cycle = at + instruction.duration
-        if length > 1:
-            text.append(Repeat(n=length - 1, d=distance))
-            origin.append(i)
-            cycle += (length - 1) * distance
-        i += length
+        _pad(text, origin, todo[i][0] - cycle)
+        words = _words(todo, links, i, pieces[i])
+        text += words
+        origin += [i] * len(words)
+        cycle = _end(todo, i, pieces[i])
+        i += pieces[i].count
     text.append(Halt())
     origin.append(-1)
     return text, origin
 
 
+def _check_overlaps(todo, queue):
+    busy = 0
+    for at, instruction in todo:
+        if at < busy:
+            raise IssueError(f"{queue.name}: {instruction} at cycle {at} overlaps the previous one, busy until {busy}")
+        busy = at + instruction.duration
+
+
 def _pad(text, origin, gap):
     while gap:
-        step = min(gap, 65535)
+        step = min(gap, _LONGEST)
         text.append(Nop(n=step))
         origin.append(-1)
         gap -= step
 
 
-def _find_run(todo, start):
-    """(instruction with strides, length, distance) of the longest run that begins at start."""
-    at, first = todo[start]
-    if start + 1 == len(todo) or isinstance(first, Nop | Notify):
-        return first, 1, 0
-    distance = todo[start + 1][0] - at
-    if not first.duration <= distance <= 65535:
-        return first, 1, 0
-    moving = _with_strides(first, todo[start + 1][1])
-    if moving is None:
-        return first, 1, 0
-    length = 1
-    while start + length < len(todo) and length < 65535:
-        cycle, instruction = todo[start + length]
-        if cycle != at + length * distance or not _continues(moving, length, instruction):
-            break
-        length += 1
-    return (moving, length, distance) if length > 1 else (first, 1, 0)
+_LONGEST = 65535   # of a Nop, a Repeat and a Countdown, in number and distance
 
 
-_ADDRESSES = {"address": "stride", "start": "stride", "read_address": "read_stride", "write_address": "write_stride"}
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some placed instructions that become one to four entries: bodies of a run each."""
+
+    run: int
+    bodies: int = 1
+
+    @property
+    def count(self) -> int:
+        """Instructions."""
+        return self.run * self.bodies
+
+    @property
+    def entries(self) -> int:
+        """The instruction, Repeat, Countdown, Iterations."""
+        return 1 + (self.run > 1) + (self.bodies > 1) + (self.bodies > 2)
 
 
-def _with_strides(first, second):
-    """The first instruction with the strides that lead to the second one; None if they differ otherwise."""
-    if type(first) is not type(second):
+def _link(first, second):
+    """How an instruction follows another that it can repeat: (distance, steps of its addresses); None if it cannot."""
+    (at, one), (then, other) = first, second
+    if isinstance(one, Nop | Notify) or not one.duration <= then - at <= _LONGEST or _still(one) != _still(other):
         return None
-    changes = {}
-    for address, stride in _ADDRESSES.items():
-        if hasattr(first, address):
-            changes[stride] = getattr(second, address) - getattr(first, address)
-    moving = replace(first, **changes) if changes else first
-    return moving if _continues(moving, 1, second) else None
+    return then - at, tuple(getattr(other, address) - getattr(one, address)
+                            for address, _, _ in _ADDRESSES.get(type(one), ()))
 
 
-def _continues(moving, times, instruction):
-    """Whether the times-th repetition of moving is the instruction (strides of the latter do not matter)."""
-    if type(moving) is not type(instruction):
-        return False
-    changes = {}
-    for address, stride in _ADDRESSES.items():
-        if hasattr(moving, address):
-            changes[address] = getattr(moving, address) + times * getattr(moving, stride)
-            changes[stride] = getattr(moving, stride)
-            if changes[address] != getattr(instruction, address):
-                return False
-    return all(changes.get(f, getattr(moving, f)) == changes.get(f, getattr(instruction, f))
-               for f in moving.__dataclass_fields__)
+def _still(instruction):
+    """What stays the same in a loop: the instruction without addresses and strides."""
+    moving = {name for address, stride, _ in _ADDRESSES.get(type(instruction), ()) for name in (address, stride)}
+    return type(instruction), *(getattr(instruction, f) for f in instruction.__dataclass_fields__ if f not in moving)
+
+
+def _pieces(links, nested) -> list[list[_Piece]]:
+    """Pieces that may start at each instruction, the longest first.
+
+    runs[i]: length of the longest run that starts at i. bodies[i]: how many such runs follow each other evenly.
+    """
+    runs, bodies, found = [1] * len(links), [1] * len(links), []
+    for i in reversed(range(len(links))):
+        link = links[i]
+        if link is not None:
+            runs[i] = min(runs[i + 1] + 1, _LONGEST) if links[i + 1] == link else 2
+            bodies[i] = _bodies(links, runs, bodies, i) if nested else 1
+        loops = [_Piece(runs[i], n) for n in (bodies[i], bodies[i] - 1) if n > 1]
+        found.append([*loops, *(_Piece(n) for n in (runs[i], runs[i] - 1) if n > 1), _Piece(1)])
+    return found[::-1]
+
+
+def _bodies(links, runs, bodies, i):
+    """Bodies of a loop whose first is the run that starts at i."""
+    after = i + runs[i]
+    bridge = links[after - 1]
+    distance = (runs[i] - 1) * links[i][0] + (bridge[0] if bridge else _LONGEST)
+    if distance > _LONGEST or links[after] != links[i] or runs[after] < runs[i]:
+        return 1
+    goes_on = runs[after] == runs[i] and bodies[after] > 1 and links[after + runs[after] - 1] == bridge
+    return min(bodies[after] + 1, _LONGEST) if goes_on else 2
+
+
+def _shortest(todo, links, options) -> list[_Piece]:
+    """The piece to take at each instruction, for the shortest text from there on."""
+    best, chosen = [0] * (len(todo) + 1), []
+    for i in reversed(range(len(todo))):
+        costs = [(piece.entries + _gap(todo, i, piece) + best[i + piece.count], k) for k, piece in enumerate(options[i])]
+        best[i], k = min(costs)
+        chosen.append(options[i][k])
+    return chosen[::-1]
+
+
+def _gap(todo, i, piece):
+    """Nops between a piece and what follows it."""
+    after = i + piece.count
+    return -(-(todo[after][0] - _end(todo, i, piece)) // _LONGEST) if after < len(todo) else 0
+
+
+def _end(todo, i, piece):
+    """The first cycle after a piece that starts at instruction i."""
+    at, last = todo[i + piece.count - 1]
+    return at + last.duration
+
+
+def _words(todo, links, i, piece) -> list[Instruction]:
+    """The entries of a piece."""
+    at, first = todo[i]
+    if piece.run == 1:
+        return [first]
+    distance, steps = links[i]
+    moves = _ADDRESSES.get(type(first), ())
+    words = [replace(first, **{stride: step for (_, stride, _), step in zip(moves, steps)}),
+             Repeat(n=piece.run - 1, d=distance)]
+    if piece.bodies > 1:
+        then, second = todo[i + piece.run]
+        outer = {field: getattr(second, address) - getattr(first, address) for address, _, field in moves}
+        words.append(Countdown(d=then - at, **outer))
+    if piece.bodies > 2:
+        words.append(Iterations(n=piece.bodies - 1))
+    return words

@@ -17,6 +17,8 @@ from .instructions import (
     Permute,
     Read,
     ReadWrite,
+    Rotate,
+    Select,
     Shift,
     Take,
     Transpose,
@@ -27,7 +29,7 @@ MEM_ACCESS = 1        # SRAM access cycle of Read, Write, Gather and Scatter
 MEM_D_FUNC = 3        # Read, Gather
 ACC_D_FUNC = 2        # ACC in an EMIT mode
 ACC_ADD_DISTANCE = 1  # least distance of two ADDs to one accumulator entry
-SXM_LOCAL_D_FUNC = 3  # Distribute, Transpose, Take
+SXM_LOCAL_D_FUNC = 3  # Select, Distribute, Rotate, Transpose, Take
 
 # execute stages of the ALU by operation; the others take one
 ALU_STAGES = {
@@ -83,7 +85,7 @@ def d_func(instruction: Instruction, geometry: Geometry) -> int | None:
             return ACC_D_FUNC if instruction.mode in EMITTING else None
         case Shift() | Permute():
             return sxm_network_d_func(geometry)
-        case Distribute() | Transpose() | Take():
+        case Select() | Distribute() | Rotate() | Transpose() | Take():
             return SXM_LOCAL_D_FUNC
     return None
 

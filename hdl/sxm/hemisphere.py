@@ -19,8 +19,8 @@ class Sxm(wiring.Component):
 
     e_in, w_in, e_out, w_out, error: those of the :class:`SxmTile` of each superlane. issue_in: the issue buses below
     superlane 0, one for each of :data:`hdl.sxm.tile.QUEUES`; the instructions climb by themselves. With dispatch in
-    cycle T, results are visible in superlane k in T + 3 + k (Distribute, Transpose) or T + S + 3 + k (Shift, Permute).
-    tile, network: the kinds, exchangeable for tests of the checks.
+    cycle T, results are visible in superlane k in T + 3 + k (Select, Distribute, Rotate, Transpose, Take) or T + S + 3 + k
+    (Shift, Permute). tile, network: the kinds, exchangeable for tests of the checks.
 
     mail_*: the host's side of the mailboxes, see :class:`hdl.sxm.mailbox.MailboxHost`. mail_select: the superlane accessed,
     at most one; mail_read_data: what it answers. mail_waiting, mail_held: of the last superlane, which a vector reaches

@@ -1,6 +1,6 @@
-"""SXM tile: one superlane of one hemisphere's SXM; Distribute and Transpose are done here."""
+"""SXM tile: one superlane of one hemisphere's SXM; Select, Distribute, Rotate and Transpose are done here."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +9,7 @@ from hdl.decode import fields, instruction_register, is_a
 from hdl.stream import (
     DATA_BITS,
     STREAM_BITS,
+    WORD_BITS,
     Drive,
     StreamSide,
     sample,
@@ -19,20 +20,33 @@ from hdl.stream import (
 from hdl.sxm.mailbox import Delivery, Letter, Request
 from hdl.sxm.network import SHIFTERS, NetworkResult, PermuteOperand, ShiftOperand, select_lane
 from isa.geometry import LANES, STREAMS, SXM_QUEUES, Geometry, QueueKind
-from isa.instructions import OPCODE_BITS, Distribute, Emit, Permute, Shift, Take, Transpose, issue_width
+from isa.instructions import (
+    OPCODE_BITS,
+    Distribute,
+    Emit,
+    Permute,
+    Rotate,
+    Select,
+    Shift,
+    Take,
+    Transpose,
+    issue_width,
+    layout,
+)
 
 QUEUES = tuple((kind, unit) for kind, count in SXM_QUEUES for unit in range(count) if issue_width(kind))
 """(kind, number within its kind) of each issue bus, in their order; queues without instructions have none."""
 ISSUE_BITS = max(issue_width(kind) for kind, _ in QUEUES)
+SMALL_BLOCK, LARGE_BLOCK = layout(Rotate)["side"].minimum, layout(Rotate)["side"].maximum
 
 
 class SxmTile(Gated):
     """Superlane k of one hemisphere's SXM and the stream registers of group g.
 
     An instruction on issue_in in cycle t (t = T + k) is in the instruction register, which is issue_out, in t+1; in
-    that cycle its operands are sampled. Distribute and Transpose results are visible at e_out or w_out in t+3. Shift
-    and Permute operands are handed to the network in t+2; what it returns in t+2+S is visible in t+3+S. Emit hands its word
-    to the mailbox in t+2. Take asks for one in t+1; what comes in t+2 is visible in t+3.
+    that cycle its operands are sampled. Results of Select, Distribute, Rotate and Transpose are visible at e_out or w_out
+    in t+3. Shift and Permute operands are handed to the network in t+2; what it returns in t+2+S is visible in t+3+S. Emit
+    hands its word to the mailbox in t+2. Take asks for one in t+1; what comes in t+2 is visible in t+3.
 
     e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
     issue_in, issue_out: one bus for each of :data:`QUEUES`, each wide enough for all of them.
@@ -70,8 +84,9 @@ class SxmCore(Core):
 
     def elaborate(self, platform):
         m = Module()
-        build = {QueueKind.SXM_SHIFT: self._shift, QueueKind.SXM_PERMUTE: self._permute,
-                 QueueKind.SXM_DISTRIBUTE: self._distribute, QueueKind.SXM_TRANSPOSE: self._transpose,
+        build = {QueueKind.SXM_SHIFT: self._shift, QueueKind.SXM_SELECT: self._select,
+                 QueueKind.SXM_PERMUTE: self._permute, QueueKind.SXM_DISTRIBUTE: self._distribute,
+                 QueueKind.SXM_ROTATE: self._rotate, QueueKind.SXM_TRANSPOSE: self._transpose,
                  QueueKind.HOST: self._mail}
         units = []
         for q, (kind, n) in enumerate(QUEUES):
@@ -96,7 +111,22 @@ class SxmCore(Core):
         valid = _operands(m, active, port, name, stream=field["out_stream"], data=data[:DATA_BITS],
                           amount=field["amount"], up=field["up"], fill=field["fill"])
         result = self.shifted[n]
-        return _Unit(valid, active & ~driven, result.stream, result.valid, with_check_bits(result.data))
+        return _Unit(valid, active & ~driven, result.stream, {1: result.valid}, with_check_bits(result.data))
+
+    def _select(self, m, n, word, name):
+        active, field = is_a(word, Select), fields(Select, word)
+        samples = {key: sample(m, self.e_in, self.w_in, field[f"{key}stream"], active, name=f"{name}_{key}data")
+                   for key in ("", "other_", "mask_")}
+        (((data,), driven), ((other,), other_driven), ((mask,), mask_driven)) = samples.values()
+        held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
+                                 "other": Out(DATA_BITS), "mask": Out(LANES)}).create()
+        valid = _operands(m, active, held, name, stream=field["out_stream"], data=data[:DATA_BITS],
+                          other=other[:DATA_BITS], mask=Cat(mask.word_select(i, 8).any() for i in range(LANES)))
+        result = Signal(DATA_BITS, name=f"{name}_result")
+        m.d.comb += result.eq(Cat(Mux(held.mask[i], held.data.word_select(i, 8), held.other.word_select(i, 8))
+                                  for i in range(LANES)))
+        return _Unit(valid, active & ~(driven & other_driven & mask_driven), held.stream, {1: valid},
+                     with_check_bits(result))
 
     def _permute(self, m, n, word, name):
         active, field = is_a(word, Permute), fields(Permute, word)
@@ -107,7 +137,7 @@ class SxmCore(Core):
         valid = _operands(m, active, self.permute, name, stream=field["out_stream"], data=data[:DATA_BITS],
                           low=low[:DATA_BITS], high=high[:DATA_BITS])
         result = self.permuted
-        return _Unit(valid, active & ~(driven & low_driven & high_driven), result.stream, result.valid,
+        return _Unit(valid, active & ~(driven & low_driven & high_driven), result.stream, {1: result.valid},
                      with_check_bits(result.data))
 
     def _distribute(self, m, n, word, name):
@@ -120,7 +150,21 @@ class SxmCore(Core):
                           index=index[:DATA_BITS])
         result = Signal(DATA_BITS, name=f"{name}_result")
         m.d.comb += result.eq(Cat(select_lane(held.data, held.index.word_select(i, 8)) for i in range(LANES)))
-        return _Unit(valid, active & ~(driven & map_driven), held.stream, valid, with_check_bits(result))
+        return _Unit(valid, active & ~(driven & map_driven), held.stream, {1: valid}, with_check_bits(result))
+
+    def _rotate(self, m, n, word, name):
+        active, field = is_a(word, Rotate), fields(Rotate, word)
+        ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
+        held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
+                                 "large": Out(1)}).create()
+        valid = _operands(m, active, held, name, stream=field["out_stream"], data=data[:DATA_BITS],
+                          large=field["side"] == LARGE_BLOCK)
+        words = [Signal(WORD_BITS, name=f"{name}_word{i:x}") for i in range(LANES)]
+        for i, result in enumerate(words):
+            small = _rotation(held.data, SMALL_BLOCK, i) if i < SMALL_BLOCK ** 2 else Const(0, DATA_BITS)
+            m.d.comb += result.eq(with_check_bits(Mux(held.large, _rotation(held.data, LARGE_BLOCK, i), small)))
+        driving = {SMALL_BLOCK ** 2: valid & ~held.large, LARGE_BLOCK ** 2: valid & held.large}
+        return _Unit(valid, active & ~driven, held.stream, driving, [words[i % LANES] for i in range(STREAMS)])
 
     def _transpose(self, m, n, word, name):
         active, field = is_a(word, Transpose), fields(Transpose, word)
@@ -133,7 +177,7 @@ class SxmCore(Core):
             m.d[domain] += stream.eq(field["out_stream"])
             m.d[domain] += [row.eq(words[i][:DATA_BITS]) for i, row in enumerate(rows)]
         columns = [with_check_bits(Cat(row.word_select(j, 8) for row in rows)) for j in range(LANES)]
-        return _Unit(valid, active & ~driven, stream, valid, [columns[i % LANES] for i in range(STREAMS)], size=LANES)
+        return _Unit(valid, active & ~driven, stream, {LANES: valid}, [columns[i % LANES] for i in range(STREAMS)])
 
     def _mail(self, m, n, word, name):
         emitting, taking = is_a(word, Emit), is_a(word, Take)
@@ -141,16 +185,27 @@ class SxmCore(Core):
         valid = _operands(m, emitting, self.letter, name, data=data)
         m.d.comb += [self.request.valid.eq(taking), self.request.stream.eq(fields(Take, word)["stream"])]
         delivery = self.delivery
-        return _Unit(valid, emitting & ~driven, delivery.stream, delivery.valid, delivery.data)
+        return _Unit(valid, emitting & ~driven, delivery.stream, {1: delivery.valid}, delivery.data)
 
 
 class _Unit:
     """What a unit gives to its tile. valid: it holds operands; error: an operand was not driven; east, west, words:
-    drive request of the streams that start at ``stream``."""
+    drive request of the streams that start at ``stream``. driving: enable for each number of streams that it drives."""
 
-    def __init__(self, valid, error, stream, driving, words, *, size=1):
+    def __init__(self, valid, error, stream, driving, words):
         self.valid, self.error, self.words = valid, error, words
-        self.east, self.west = split_drive(stream, driving, size=size)
+        self.east = self.west = Const(0, STREAMS)
+        for size, enable in driving.items():
+            east, west = split_drive(stream, enable, size=size)
+            self.east, self.west = self.east | east, self.west | west
+
+
+def _rotation(data, side, index):
+    """The word of rotation number ``index`` of the block in a word of 16 bytes; lanes beyond the block are 0."""
+    up, left = divmod(index, side)
+    lanes = [data.word_select((row + up) % side * side + (column + left) % side, 8)
+             for row in range(side) for column in range(side)]
+    return Cat(*lanes, Const(0, DATA_BITS - 8 * side * side))
 
 
 def _operands(m, active, port, name, **values):

@@ -24,7 +24,9 @@ from isa.instructions import (
     Permute,
     Read,
     ReadWrite,
+    Rotate,
     Scatter,
+    Select,
     Shift,
     Source,
     Transpose,
@@ -424,6 +426,37 @@ def test_shift_moves_lanes_across_superlanes(g, rng, up):
         expected = np.concatenate([fill, x[:g.lanes - amount]]) if up else np.concatenate([x[amount:], fill])
         values, cycle = bench.driven(plan, result, "SXM_E.shift0", 40)[W(8)]
         assert (values == expected).all() and cycle == 40 + g.superlanes + 3
+
+
+def test_select_takes_the_other_operand_where_the_mask_is_0(g, rng):
+    bench = Bench(g, rng)
+    x, y = random_words(rng, g, 2)
+    mask = rng.choice(np.array([0, 1, 0x80, 255], np.uint8), g.lanes)
+    for stream, data in ((E(2), x), (E(3), y), (E(1), mask)):
+        bench.feed("SXM_E.select", 40, stream, data)
+    select = Select(stream=E(2), other_stream=E(3), mask_stream=E(1), out_stream=W(4))
+    plan, result = bench.run(("SXM_E.select", 40, select))
+    values, cycle = bench.driven(plan, result, "SXM_E.select", 40)[W(4)]
+    assert values.tolist() == [int(a) if m else int(b) for a, b, m in zip(x, y, mask)]
+    assert cycle == 40 + timing.SXM_LOCAL_D_FUNC
+
+
+@pytest.mark.parametrize("side", [3, 4])
+def test_rotate_drives_every_rotation_of_the_block(g, rng, side):
+    bench = Bench(g, rng)
+    x = random_words(rng, g, 1)[0]
+    bench.feed("SXM_W.rotate", 40, W(7), x)
+    plan, result = bench.run(("SXM_W.rotate", 40, Rotate(stream=W(7), out_stream=E(16), side=side)))
+    driven = bench.driven(plan, result, "SXM_W.rotate", 40)
+    assert sorted(driven) == [E(16 + i) for i in range(side ** 2)]
+    for a in range(side):
+        for b in range(side):
+            values, cycle = driven[E(16 + side * a + b)]
+            assert cycle == 40 + timing.SXM_LOCAL_D_FUNC
+            for lane, value in enumerate(values):
+                row, column = divmod(lane % 16, side)
+                source = side * ((row + a) % side) + (column + b) % side
+                assert value == (x[lane - lane % 16 + source] if lane % 16 < side ** 2 else 0)
 
 
 def test_permute_takes_any_lane_of_the_vector(g, rng):

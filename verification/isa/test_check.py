@@ -13,11 +13,13 @@ from isa.instructions import (
     Accumulate,
     Activate,
     Alu,
+    Countdown,
     Distribute,
     Format,
     Gather,
     Halt,
     InstallWeights,
+    Iterations,
     LoadWeights,
     Nop,
     Notify,
@@ -26,7 +28,9 @@ from isa.instructions import (
     Read,
     ReadWrite,
     Repeat,
+    Rotate,
     Scatter,
+    Select,
     Shift,
     Source,
     Sync,
@@ -73,6 +77,9 @@ def all_reads(queue, cycle, first, size, hemisphere):
     ("MXM2.weights", LoadWeights(stream=E(16), group=1, n=1), [(E(16), 16)]),
     ("SXM_W.shift1", Shift(stream=W(9), out_stream=W(9), amount=1, up=0), [(W(9), 1)]),
     ("SXM_E.permute", Permute(stream=E(1), map_stream=E(2), out_stream=W(0)), [(E(1), 1), (E(2), 2)]),
+    ("SXM_W.select", Select(stream=W(31), other_stream=W(0), mask_stream=W(7), out_stream=E(9)),
+     [(W(31), 1), (W(0), 1), (W(7), 1)]),
+    ("SXM_E.rotate", Rotate(stream=E(5), out_stream=W(16), side=3), [(E(5), 1)]),
     ("SXM_E.distribute", Distribute(stream=E(1), map_stream=E(2), out_stream=W(0)), [(E(1), 1), (E(2), 1)]),
     ("SXM_E.transpose0", Transpose(stream=E(0), out_stream=E(16)), [(E(0), 16)]),
 ], ids=lambda p: type(p).__name__ if hasattr(p, "OPCODE") else None)
@@ -110,6 +117,21 @@ def test_drives_with_different_latencies_meet():
     lead = timing.alu_d_func(Op.FADD) - timing.alu_d_func(Op.MOV)
     refused([("VXM0", 20, slow), ("VXM1", 20 + lead, alu)], "VXM1 cycle 22: .* and VXM0 cycle 20: .* both drive E0")
     checked([("VXM0", 20, slow), ("VXM1", 20 + lead + 1, alu)])
+
+
+@pytest.mark.parametrize("side", [3, 4])
+def test_rotate_drives_as_many_streams_as_it_has_rotations(side):
+    rotate = ("SXM_E.rotate", 40, Rotate(stream=E(5), out_stream=W(16), side=side))
+    group = G.queue_named("SXM_E.rotate").group
+    for i in range(16):
+        shift = Shift(stream=E(6), out_stream=W(16 + i), amount=0, up=1)
+        at = 40 + timing.SXM_LOCAL_D_FUNC - timing.sxm_network_d_func(G)
+        placed = [read_for("SXM_E.rotate", 40, E(5)), read_for("SXM_E.shift0", at, E(6), "MEM_E1"), rotate,
+                  ("SXM_E.shift0", at, shift)]
+        if i < side ** 2:
+            refused(placed, f"both drive W{16 + i} at boundary {group} in cycle {40 + timing.SXM_LOCAL_D_FUNC}")
+        else:
+            checked(placed)
 
 
 def test_driving_over_a_passing_value_is_legal():
@@ -155,6 +177,28 @@ def test_a_repetition_that_brings_both_accesses_into_one_bank_is_refused():
     program.texts["MEM_E4"] = [*text[:-1], Repeat(n=2, d=1), Halt()]
     with pytest.raises(CheckError, match="MEM_E4 cycle 32: .* reads and writes bank 0 in cycle 33"):
         check(program)
+
+
+def test_an_outer_loop_is_checked_at_each_of_its_issues():
+    body = [Read(address=0, stream=E(0), stride=1), Repeat(n=3, d=2)]
+
+    def program(*loop):
+        held = placed_program(G, [("MEM_E4", 0, body[0])], image=IMAGE)
+        held.texts["MEM_E4"] = [*body, *loop, Halt()]
+        held.origins.clear()
+        held.cycles = None
+        return held
+
+    check(program(Countdown(d=7, read_stride=4), Iterations(n=3)))                  # words 0..15
+    with pytest.raises(CheckError, match="MEM_E4 cycle 28: .* reads word 16 in cycle 29"):
+        check(program(Countdown(d=7, read_stride=4), Iterations(n=4)))
+    with pytest.raises(CheckError, match="MEM_E4 cycle 9: .* reads word 1023 in cycle 10"):
+        check(program(Countdown(d=9, read_stride=-1)))
+    for loop, message in (((Countdown(d=6),), "Countdown distance 6 is shorter than the 7 cycles"),
+                          ((Iterations(n=2),), "Iterations at cycle 7 follows no Countdown"),
+                          ((Countdown(d=7, read_stride=G.words),), f"read_stride = {G.words}: strides .* are below 1024")):
+        with pytest.raises(CheckError, match=message):
+            check(program(*loop))
 
 
 # ---- VXM ----------------------------------------------------------------------------------------------------------

@@ -10,14 +10,21 @@ from isa.instructions import (
     AccMode,
     Accumulate,
     Activate,
+    Alu,
+    Countdown,
+    Gather,
     Halt,
     InstallWeights,
+    Iterations,
     LoadWeights,
     Nop,
     Notify,
+    Op,
     Read,
     ReadWrite,
     Repeat,
+    Scatter,
+    Source,
     Sync,
     Write,
 )
@@ -57,6 +64,27 @@ def test_repeat_moves_addresses_by_their_strides_modulo_the_slice():
                        write_stride=-3)
     addresses = [(i.read_address, i.write_address) for _, i in issued([moving, Repeat(n=2, d=4), Halt()])]
     assert addresses == [(w - 1, 1), (1, w - 2), (3, w - 5)]
+
+
+def test_countdown_issues_the_body_once_more_and_iterations_n_times():
+    body = [READ, Repeat(n=2, d=3)]                      # 7 cycles
+    for loop, starts in (([Countdown(d=7)], (0, 7)), ([Countdown(d=9)], (0, 9)),
+                         ([Countdown(d=7), Iterations(n=2)], (0, 7, 14)), ([Countdown(d=8), Iterations(n=3)], (0, 8, 16, 24))):
+        cycles = [c for c, _ in issued([*body, *loop, READ, Halt()])]
+        assert cycles == [*(start + c for start in starts for c in (0, 3, 6)), starts[-1] + 7]
+        assert expand({"MEM_W0": [*body, *loop, Halt()]}, G).halts["MEM_W0"] == starts[-1] + 7
+
+
+def test_outer_strides_move_the_first_addresses_of_each_body_modulo_the_slice():
+    w = G.words
+    body = ReadWrite(read_address=w - 1, read_stream=0, read_stride=1, write_address=1, write_stream=1, write_stride=-1)
+    loop = [Countdown(d=2, read_stride=-w // 2, write_stride=-3), Iterations(n=2)]
+    addresses = [(i.read_address, i.write_address) for _, i in issued([body, Repeat(n=1, d=1), *loop, Halt()])]
+    assert addresses == [(w - 1, 1), (0, 0), (w // 2 - 1, w - 2), (w // 2, w - 3), (w - 1, w - 5), (0, w - 6)]
+    indirect = {"start": 5, "stream": 0, "stride": 2, "map_stream": 1, "base": 0, "limit": 1}
+    for i, field in ((Gather(**indirect), "read_stride"), (Scatter(**indirect), "write_stride")):
+        text = [i, Repeat(n=1, d=1), Countdown(d=2, **{field: -6}), Halt()]
+        assert [i.start for _, i in issued(text)] == [5, 7, w - 1, 1]
 
 
 def test_a_burst_issues_in_consecutive_cycles_and_moves_on():
@@ -99,6 +127,18 @@ def test_barriers_follow_each_other_whoever_notifies():
     ({"MEM_W0": [Repeat(n=1, d=1), Halt()]}, "MEM_W0 entry 0: Repeat at cycle 0 follows no instruction that can"),
     ({"MEM_W0": [Nop(n=2), Repeat(n=1, d=1), Halt()]}, "MEM_W0 entry 1: Repeat at cycle 2"),
     ({"MEM_W0": [READ, Repeat(n=1, d=1), Repeat(n=1, d=1), Halt()]}, "MEM_W0 entry 2: Repeat at cycle 2"),
+    ({"MEM_W0": [READ, Countdown(d=9), Halt()]}, "MEM_W0 entry 1: Countdown at cycle 1 follows no Repeat"),
+    ({"MEM_W0": [READ, Repeat(n=2, d=3), Nop(n=1), Countdown(d=9), Halt()]}, "entry 3: Countdown at cycle 8 follows no Repeat"),
+    ({"MEM_W0": [READ, Repeat(n=2, d=3), Iterations(n=2), Halt()]}, "entry 2: Iterations at cycle 7 follows no Countdown"),
+    ({"MEM_W0": [READ, Repeat(n=2, d=3), Countdown(d=6), Halt()]},
+     "MEM_W0 entry 2: Countdown distance 6 is shorter than the 7 cycles of its body"),
+    ({"MEM_W0": [READ, Repeat(n=2, d=3), Countdown(d=7), Countdown(d=7), Halt()]}, "entry 3: Countdown at cycle 14 follows no"),
+    ({"MEM_W0": [READ, Repeat(n=2, d=3), Countdown(d=7, write_stride=1), Halt()]},
+     "MEM_W0 entry 2: Countdown.write_stride = 1 moves an address that Read does not have"),
+    ({"MEM_W0": [Write(address=0, stream=0), Repeat(n=2, d=3), Countdown(d=7, read_stride=1), Halt()]},
+     "Countdown.read_stride = 1 moves an address that Write does not have"),
+    ({"VXM0": [Alu(op=Op.MOV, a=Source.OWN), Repeat(n=2, d=3), Countdown(d=7), Halt()]},
+     "VXM0 entry 2: Countdown at cycle 7 follows no Repeat of a MEM queue"),
     ({COMPUTE: [Activate(stream=0, n=4), Repeat(n=1, d=3), Halt()]},
      "Repeat distance 3 is shorter than the 4 cycles of Activate"),
     ({"MEM_W0": [Nop(n=3), Sync(), Halt()]}, "MEM_W0 parks at its Sync at cycle 3 and nothing releases it"),
@@ -126,19 +166,25 @@ def test_assembled_text_issues_at_the_chosen_cycles():
         text, origin = assemble(rng.sample(placed, len(placed)), G.queue_named("MEM_W0"))
         got = issued(text)
         assert [(c, _still(i)) for c, i in got] == placed
-        assert len(text) == len(origin) <= 2 * len(placed) + 2
+        assert len(text) == len(origin) <= 3 * len(placed) + 2
+        entries = [i.entry for i in expand({"MEM_W0": text}, G).issues]
+        assert all(origin[e] <= k and placed[origin[e]][1].stream == placed[k][1].stream for k, e in enumerate(entries))
 
 
 def _random_placement(rng):
-    """Runs with constant stride and distance among single instructions."""
+    """Loops of both levels with constant strides and distances among single instructions, some with one issue too many,
+    too few or out of place."""
     placed, cycle = [], 0
     for _ in range(rng.randrange(8)):
         cycle += rng.choice((0, 1, 70000))
-        address, stride, distance = rng.randrange(G.words), rng.choice((0, 1, -2)), rng.choice((1, 2, 9))
-        cls = rng.choice((Read, Write))
-        for i in range(rng.choice((1, 2, 6))):
-            placed.append((cycle, cls(address=(address + i * stride) % G.words, stream=5)))
-            cycle += distance
+        address, inner, outer = rng.randrange(G.words), rng.choice((0, 1, -2)), rng.choice((0, 7, -100))
+        distance, rest = rng.choice((1, 2, 9)), rng.choice((0, 0, 3, 66000))
+        cls, bodies, runs = rng.choice((Read, Write)), rng.choice((1, 2, 3, 9)), rng.choice((1, 2, 6))
+        for j in range(bodies):
+            for i in range(runs - (rng.random() < 0.1) + (rng.random() < 0.1)):
+                placed.append((cycle, cls(address=(address + j * outer + i * inner) % G.words, stream=rng.choice((5, 5, 5, 6)))))
+                cycle += distance
+            cycle += rest
     return placed
 
 
@@ -152,6 +198,30 @@ def test_equal_distances_become_one_repeat():
     text, origin = assemble(placed, G.queue_named("MEM_W0"))
     assert text == [Nop(n=4), Read(address=10, stream=0, stride=2), Repeat(n=49, d=3), Halt()]
     assert origin == [-1, 0, 0, -1]
+
+
+@pytest.mark.parametrize(("bodies", "loop"), [(2, [Countdown(d=20, read_stride=-5)]),
+                                              (7, [Countdown(d=20, read_stride=-5), Iterations(n=6)])])
+def test_equal_runs_at_equal_distances_become_one_outer_loop(bodies, loop):
+    placed = [(4 + 20 * j + 3 * i, Read(address=100 - 5 * j + 2 * i, stream=0)) for j in range(bodies) for i in range(5)]
+    text, origin = assemble(placed, G.queue_named("MEM_W0"))
+    assert text == [Nop(n=4), Read(address=100, stream=0, stride=2), Repeat(n=4, d=3), *loop, Halt()]
+    assert origin == [-1, *[0] * (2 + len(loop)), -1]
+    text, _ = assemble([(1, Read(address=9, stream=0)), *placed], G.queue_named("MEM_W0"))   # not drawn into the first run
+    assert len(text) == 6 + len(loop)
+    alu = Alu(op=Op.MOV, a=Source.OWN)
+    text, _ = assemble([(c, alu) for c, _ in placed], G.queue_named("VXM0"))                 # no other queue has them
+    assert len(text) == 3 * bodies + 1
+
+
+def test_instructions_of_different_labels_share_no_loop():
+    placed = [(20 * j + 3 * i, Read(address=100 - 5 * j + 2 * i, stream=0)) for j in range(4) for i in range(5)]
+    for borders in ((7,), (5,), (10, 15), (19,)):
+        labelled = [(*p, sum(k >= b for b in borders)) for k, p in enumerate(placed)]
+        text, origin = assemble(labelled, G.queue_named("MEM_W0"))
+        assert [(c, _still(i)) for c, i in issued(text)] == placed
+        for k, issue in enumerate(expand({"MEM_W0": text}, G).issues):
+            assert labelled[origin[issue.entry]][2] == labelled[k][2]
 
 
 def test_overlapping_instructions_are_refused():

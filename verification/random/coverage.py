@@ -11,13 +11,16 @@ from isa.instructions import (
     Accumulate,
     Activate,
     Alu,
+    Countdown,
     DataType,
     Format,
+    Iterations,
     LoadWeights,
     Nop,
     Notify,
     Op,
     Repeat,
+    Rotate,
     Shift,
     Source,
     Sync,
@@ -57,7 +60,8 @@ def required(geometry: Geometry) -> set[str]:
     points |= {f"{kind.value} {what}" for kind in _BUILT_KINDS for what in ("back to back", "after a gap")}
     points |= {"Sync", "Notify", "Nop", "Repeat", "Repeat with stride", "Repeat at distance 1", "Repeat of a burst",
                "burst LoadWeights", "burst Activate", "burst Accumulate", "Activate with install", "entry 0",
-               f"entry {ACCUMULATORS - 1}", "Shift by 0", f"Shift by {geometry.lanes}", "Shift up", "Shift down"}
+               "Countdown", "Countdown with stride", "Countdown as short as its body", "Iterations", "Rotate of 3",
+               "Rotate of 4", f"entry {ACCUMULATORS - 1}", "Shift by 0", f"Shift by {geometry.lanes}", "Shift up", "Shift down"}
     if geometry.superlanes == 1:
         points -= {"burst LoadWeights"}   # a plane of one column group
     return points
@@ -83,6 +87,8 @@ def _of_issue(issue: Issue, geometry):
                 yield "Activate with install"
         case Shift():
             yield from (f"Shift by {i.amount}", f"Shift {'up' if i.up else 'down'}")
+        case Rotate():
+            yield f"Rotate of {i.side}"
     yield from _of_words(i, geometry)
 
 
@@ -110,10 +116,12 @@ def _of_words(i, geometry):
 
 def _of_text(text):
     for previous, i in zip([None, *text], text):
-        if isinstance(i, Sync | Notify | Nop):
+        if isinstance(i, Sync | Notify | Nop | Countdown | Iterations):
             yield type(i).__name__
         if isinstance(i, LoadWeights | Activate | Accumulate) and i.n > 1:
             yield f"burst {type(i).__name__}"
+        if isinstance(i, Countdown):
+            yield from _of_countdown(i, previous)
         if isinstance(i, Repeat):
             yield "Repeat"
             if i.d == 1:
@@ -122,6 +130,13 @@ def _of_text(text):
                 yield "Repeat of a burst"
             if any(getattr(previous, f, 0) for f in ("stride", "read_stride", "write_stride")):
                 yield "Repeat with stride"
+
+
+def _of_countdown(i, repeat):
+    if i.read_stride or i.write_stride:
+        yield "Countdown with stride"
+    if i.d == repeat.n * repeat.d + 1:
+        yield "Countdown as short as its body"
 
 
 def _neighbours(issues: Iterable[Issue]):

@@ -27,6 +27,7 @@ from isa.instructions import (
     Accumulate,
     Activate,
     Alu,
+    Countdown,
     DataType,
     Distribute,
     Emit,
@@ -35,6 +36,7 @@ from isa.instructions import (
     Halt,
     InstallWeights,
     Instruction,
+    Iterations,
     LoadWeights,
     Nop,
     Notify,
@@ -42,7 +44,10 @@ from isa.instructions import (
     Permute,
     Read,
     ReadWrite,
+    Repeat,
+    Rotate,
     Scatter,
+    Select,
     Shift,
     Source,
     Sync,
@@ -241,9 +246,11 @@ class _Generator:
             self._attempt(self._draw_move, self.geometry.queue(QueueKind.VXM, unit))
         for plane in self.rng.sample(range(PLANES), PLANES):
             self._attempt(self._draw_matrix, plane)
+        for _ in range(4):
+            self._attempt(self._draw_loop)
         draws = ((self._draw_write, 5), (self._draw_indirect, 4), (self._draw_alu, 10), (self._draw_load, 1),
-                 (self._draw_matrix, 2), (self._draw_activate, 4), (self._draw_sxm, 8), (self._draw_read, 3),
-                 (self._draw_mail, 2))
+                 (self._draw_matrix, 2), (self._draw_activate, 4), (self._draw_sxm, 10), (self._draw_read, 3),
+                 (self._draw_loop, 1), (self._draw_mail, 2))
         for draw in self.rng.choices([d for d, _ in draws], [w for _, w in draws], k=attempts):
             self._attempt(draw)
         return self._assemble()
@@ -329,6 +336,8 @@ class _Generator:
         """The kind of image word that suits an operand."""
         if isinstance(instruction, Permute) and stream == instruction.map_stream + 1:
             return "high"
+        if isinstance(instruction, Select) and stream == instruction.mask_stream:
+            return "high"   # mostly 0, with others among them
         if stream in (getattr(instruction, "map_stream", None), getattr(instruction, "map_stream", -2) + 1):
             return "index"
         return None
@@ -414,6 +423,27 @@ class _Generator:
                                                 write_stream=stream))
 
         self._repeat(place, self._cycle(queue), 1)
+
+    def _draw_loop(self):
+        """Reads, writes or both in two nested loops, which assembly finds."""
+        rng, w, edge = self.rng, self.geometry.words, self.image.EDGE
+        queue = rng.choice(self.mem)
+        reads, writes = rng.choice(((1, 0), (0, 1), (1, 1)))
+        sign, inner, outer = rng.choice((1, -1)), rng.choice((0, 1, 2)), rng.choice((0, 1, 7))
+        bank = rng.randrange(2) * w // 2
+        read, write = ((b + (edge - 1 if sign < 0 else 0)) % w for b in (bank, bank + w // 2))
+        stream, out = self._stream(queue), self._stream(queue, reads=False)
+        runs, bodies, distance = rng.choice((2, 2, 3)), rng.choice((2, 3, 4)), rng.choice((1, 1, 2, 5))
+        spacing = (runs - 1) * distance + 1 + rng.choice((0, 0, 1, 9))
+        cycle = self._cycle(queue)
+        for j in range(bodies):
+            for i in range(runs):
+                moved = sign * (j * outer + i * inner)
+                at, source, target = cycle + j * spacing + i * distance, (read + moved) % w, (write + moved) % w
+                word = (ReadWrite(read_address=source, read_stream=out, write_address=target, write_stream=stream)
+                        if reads and writes else Read(address=source, stream=out) if reads
+                        else Write(address=target, stream=stream))
+                self._place(queue, at, word)
 
     def _draw_indirect(self):
         rng, w, edge = self.rng, self.geometry.words, self.image.EDGE
@@ -528,11 +558,13 @@ class _Generator:
         rng, lanes = self.rng, self.geometry.lanes
         hemisphere = rng.randrange(2)
         kind, unit = rng.choice((
-            (QueueKind.SXM_SHIFT, 0), (QueueKind.SXM_SHIFT, 1), (QueueKind.SXM_PERMUTE, 0),
-            (QueueKind.SXM_DISTRIBUTE, 0), (QueueKind.SXM_TRANSPOSE, 0), (QueueKind.SXM_TRANSPOSE, 1)))
+            (QueueKind.SXM_SHIFT, 0), (QueueKind.SXM_SHIFT, 1), (QueueKind.SXM_SELECT, 0), (QueueKind.SXM_PERMUTE, 0),
+            (QueueKind.SXM_DISTRIBUTE, 0), (QueueKind.SXM_ROTATE, 0), (QueueKind.SXM_TRANSPOSE, 0),
+            (QueueKind.SXM_TRANSPOSE, 1)))
         queue = self.geometry.queue(kind, unit, hemisphere)
         size = LANES if kind is QueueKind.SXM_TRANSPOSE else 1
-        common = {"stream": self._stream(queue, size), "out_stream": self._stream(queue, size, reads=False)}
+        out = LANES if kind is QueueKind.SXM_ROTATE else size
+        common = {"stream": self._stream(queue, size), "out_stream": self._stream(queue, out, reads=False)}
         match kind:
             case QueueKind.SXM_SHIFT:
                 amount = rng.choice((0, 1, LANES - 1, LANES, lanes - 1, lanes, rng.randrange(lanes)))
@@ -541,6 +573,10 @@ class _Generator:
                 instruction = Permute(**common, map_stream=self._stream(queue, 2))
             case QueueKind.SXM_DISTRIBUTE:
                 instruction = Distribute(**common, map_stream=self._stream(queue))
+            case QueueKind.SXM_SELECT:
+                instruction = Select(**common, other_stream=self._stream(queue), mask_stream=self._stream(queue))
+            case QueueKind.SXM_ROTATE:
+                instruction = Rotate(**common, side=rng.choice((3, 4)))
             case _:
                 instruction = Transpose(**common)
         self._repeat(lambda cycle, _: self._place(queue, cycle, instruction), self._cycle(queue), 1)
@@ -611,11 +647,18 @@ def _part(queue, placed, begin, end):
 
 def _length(text):
     """Cycles of a text without barriers, entry by entry."""
+    spacing = 0
     for instruction in text:
-        if hasattr(instruction, "d"):
-            yield instruction.n * instruction.d
-        else:
-            yield instruction.duration
+        match instruction:
+            case Repeat():
+                yield instruction.n * instruction.d
+            case Countdown():
+                spacing = instruction.d
+                yield spacing
+            case Iterations():
+                yield (instruction.n - 1) * spacing
+            case _:
+                yield instruction.duration
 
 
 def generate(geometry: Geometry, seed: int, *, attempts: int = 160, horizon: int = 400) -> Program:

@@ -38,6 +38,8 @@ from isa.instructions import (
     Op,
     Permute,
     Read,
+    Rotate,
+    Select,
     Shift,
     Transpose,
     layout,
@@ -72,6 +74,12 @@ def _field(cls: type[Instruction], name: str, new: Callable) -> Callable:
         changed = Cat(word[:spec.lo], Cat(Value.cast(new(old)))[:spec.width], word[spec.lo + spec.width:])
         return Mux(word[:OPCODE_BITS] == cls.OPCODE, changed, word)
     return change
+
+
+def _same_stream(m, tile, word):
+    """Select with its first stream as the other one too."""
+    first = layout(Select)["stream"]
+    return _field(Select, "other_stream", lambda _: word[first.lo:first.lo + first.width])(m, tile, word)
 
 
 def _late(m, tile, value):
@@ -132,6 +140,8 @@ FAULTS = tuple(Fault(i, *fault) for i, fault in enumerate((
     ("a partial sum loses bit 20 on its way north", "pair", {"north__0__s3": lambda m, tile, v: Cat(v[:20], 0, v[21:])}),
     ("Shift moves one lane too far", "sxm", {"issue_in": _field(Shift, "amount", lambda n: n + 1)}),
     ("Shift fills with zero", "sxm", {"issue_in": _field(Shift, "fill", lambda n: 0)}),
+    ("Select takes the first stream everywhere", "sxm", {"issue_in": _same_stream}),
+    ("Rotate takes a block of 3 x 3 for one of 4 x 4", "sxm", {"issue_in": _field(Rotate, "side", lambda n: 4)}),
     ("Permute uses the wrong map pair", "sxm", {"issue_in": _field(Permute, "map_stream", lambda s: s ^ 2)}),
     ("Transpose drives the other half of the streams", "sxm",
      {"issue_in": _field(Transpose, "out_stream", lambda s: s ^ 16)}),

@@ -4,21 +4,39 @@ import os
 from dataclasses import dataclass, field
 
 import cocotb
-from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
+from cocotb.triggers import FallingEdge, First, ReadOnly, RisingEdge
 from cocotb.utils import get_sim_time
 
 from isa import timing
 from isa.geometry import QUEUE_DEPTH, QueueKind, named
-from isa.instructions import Halt, InstructionError, Nop, Notify, Repeat, Sync, decode, encode, issue_width
+from isa.instructions import (
+    Countdown,
+    Gather,
+    Halt,
+    InstructionError,
+    Iterations,
+    Nop,
+    Notify,
+    Read,
+    ReadWrite,
+    Repeat,
+    Scatter,
+    Sync,
+    Write,
+    decode,
+    encode,
+    issue_width,
+)
 from isa.issue import expand
 from sim.bench import PERIOD_NS, cycles, rng, start
-from verification.units.texts import canonical, on_bus, random_segment, random_unit_instruction
+from verification.units.texts import canonical, on_bus, random_outer_loop, random_segment, random_unit_instruction
 
 GEOMETRY = named(os.environ["GEOMETRY"])
 KIND = QueueKind[os.environ["KIND"]]
 QUEUE = next(q for q in GEOMETRY.queues if q.kind is KIND)
 BARRIER = timing.barrier(GEOMETRY)
 WIDTH = issue_width(KIND)
+LOOPS = KIND is QueueKind.MEM
 OTHER = next(q for q in GEOMETRY.queues if q is not QUEUE)   # notifies in the golden texts
 
 
@@ -174,6 +192,10 @@ async def the_longest_nop_and_repeat_are_exact(dut):
         while single.duration != 1:
             single = some(bench)
         texts += [[single, Repeat(n=n, d=d), some(bench), Halt()] for n, d in ((1, 65535), (65535, 1), (300, 211))]
+    if LOOPS:
+        texts += [[single, Repeat(n=n, d=d), Countdown(d=d2), *([Iterations(n=n2)] if n2 else []), some(bench), Halt()]
+                  for n, d, d2, n2 in ((1, 1, 65535, 0), (65534, 1, 65535, 0), (1, 65534, 65535, 0), (1, 1, 2, 65535),
+                                       (2, 3, 7, 9000))]
     for text in texts:
         await bench.load(text)
         dut.start.value = 1
@@ -181,7 +203,7 @@ async def the_longest_nop_and_repeat_are_exact(dut):
         dut.start.value, begin = 0, get_sim_time("ns")
         await RisingEdge(dut.halted)       # half a cycle into the one after the Halt
         passed = (get_sim_time("ns") - begin + PERIOD_NS / 2) / PERIOD_NS
-        assert passed - 1 == expand({QUEUE.name: text}, GEOMETRY).halts[QUEUE.name], text
+        assert round(passed) - 1 == expand({QUEUE.name: text}, GEOMETRY).halts[QUEUE.name], text
         await FallingEdge(dut.clk)
         await bench.stop()
 
@@ -197,6 +219,78 @@ async def repeats_at_the_shortest_distance_leave_no_gap(dut):
         text.append(Halt())
         await bench.load(text)
         await bench.check(text)
+
+
+@cocotb.test(skip=not LOOPS)
+async def outer_loops_at_the_shortest_distance_leave_no_gap(dut):
+    """Every small body, once more and n times more, at its length and a little above; the next instruction follows."""
+    bench = await make(dut)
+    for n in (1, 2, 3):
+        for d in (1, 2, 5):
+            text = []
+            for above in (0, 1, 2):
+                repeat = Repeat(n=n, d=d)
+                for _ in range(2):
+                    instruction = some(bench)
+                    loop = random_outer_loop(bench.rng, instruction, repeat, GEOMETRY, n * d + 1 + above)
+                    text += [instruction, repeat, *loop]
+            text += [some(bench), Halt()]
+            await bench.load(text)
+            await bench.check(text)
+
+
+@cocotb.test(skip=not LOOPS)
+async def outer_strides_move_first_addresses_modulo_the_slice(dut):
+    """Inner and outer strides of either sign over both ends of the slice, for every instruction of MEM."""
+    bench, w = await make(dut), GEOMETRY.words
+    indirect = {"map_stream": 63, "base": -65536, "limit": w}
+    for inner, outer in ((1, w // 2), (-1, 1 - w), (w - 1, -3), (0, 1), (5, 0)):
+        bodies = [(Read(address=w - 1, stream=63, stride=inner), {"read_stride": outer}),
+                  (Write(address=0, stream=0, stride=inner), {"write_stride": outer}),
+                  (Gather(start=w - 1, stream=1, stride=inner, **indirect), {"read_stride": outer}),
+                  (Scatter(start=0, stream=62, stride=inner, **indirect), {"write_stride": outer}),
+                  (ReadWrite(read_address=0, read_stream=1, read_stride=-inner, write_address=w - 1, write_stream=2,
+                             write_stride=inner), {"read_stride": -outer, "write_stride": outer})]
+        text = [x for body, strides in bodies
+                for x in (body, Repeat(n=2, d=2), Countdown(d=6, **strides), Iterations(n=3))]
+        await bench.load([*text, Halt()])
+        await bench.check([*text, Halt()])
+
+
+@cocotb.test(skip=not LOOPS)
+async def malformed_outer_loops_are_reported(dut):
+    """Without what they follow, a cycle too short, counts of 0 and 1, strides for an address that is not there."""
+    bench = await make(dut)
+    read, write = Read(address=3, stream=5, stride=1), Write(address=3, stream=5, stride=1)
+    repeat, loop, times = Repeat(n=2, d=3), Countdown(d=7), Iterations(n=2)
+    cases = [
+        ([loop], 0, 0), ([times], 0, 0), ([read, loop], 1, 1), ([read, times], 1, 1),
+        ([read, repeat, Nop(n=1), loop], 8, 3), ([read, repeat, Countdown(d=6)], 7, 3), ([read, repeat, times], 7, 3),
+        ([read, repeat, Countdown(d=9, write_stride=1)], 7, 3), ([write, repeat, Countdown(d=9, read_stride=-1)], 7, 3),
+        ([read, repeat, raw(loop) & ~(0xFFFF << 8)], 7, 3),
+        *(([read, repeat, loop, stray], 14, 6) for stray in (raw(times) ^ 2 << 8, raw(times) ^ 3 << 8, loop, repeat)),
+        ([read, repeat, loop, Nop(n=1), times], 15, 6), ([read, repeat, loop, times, times], 21, 9),
+    ]
+    for text, illegal, issues in cases:
+        await bench.load([*text, read, Halt()])
+        run = await bench.run(illegal + 12)
+        assert run.illegal == [illegal] and run.halted == illegal + 2 and len(run.issues) == issues + 1, text
+
+
+@cocotb.test(skip=not LOOPS)
+async def a_body_longer_than_any_countdown_is_reported(dut):
+    bench = await make(dut)
+    for n, d, countdown in ((1, 65535, 65535), (2, 32769, 3), (3, 65535, 65535), (4, 32768, 3)):
+        text = [Read(address=3, stream=5), Repeat(n=n, d=d), Countdown(d=countdown), Halt()]
+        await bench.load(text)
+        dut.start.value = 1
+        await FallingEdge(dut.clk)
+        dut.start.value, begin = 0, get_sim_time("ns")
+        await First(RisingEdge(dut.illegal), RisingEdge(dut.halted))
+        passed = (get_sim_time("ns") - begin + PERIOD_NS / 2) / PERIOD_NS
+        assert int(dut.illegal.value) and round(passed) == n * d + 1, (text, passed)
+        await FallingEdge(dut.clk)
+        await bench.stop()
 
 
 @cocotb.test()
@@ -241,7 +335,8 @@ async def a_stopped_run_issues_nothing_more_and_leaves_nothing_behind(dut):
     while single.duration > 3:
         single = some(bench)
     endless = [single, Repeat(n=60000, d=3)] if WIDTH else [Nop(n=60000)]
-    for text in ([*endless, Halt()], [Nop(n=2), Sync(), *endless, Halt()], [Nop(n=20), Notify(), Nop(n=60000), Halt()]):
+    outer = [single, Repeat(n=2, d=2), Countdown(d=7), Iterations(n=60000)] if LOOPS else endless
+    for text in ([*endless, Halt()], [*outer, Halt()], [Nop(n=2), Sync(), *endless, Halt()], [Nop(n=20), Notify(), Nop(n=60000), Halt()]):
         for count in (1, 2, 17, 18, 19):
             await bench.load(text)
             await bench.run(count)                              # it ends with stop

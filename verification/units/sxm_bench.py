@@ -9,7 +9,7 @@ from golden import sxm as golden
 from hdl.sxm import QUEUES
 from isa import timing
 from isa.geometry import LANES, STREAMS, QueueKind, named
-from isa.instructions import Distribute, Permute, Shift, Transpose
+from isa.instructions import Distribute, Permute, Rotate, Select, Shift, Transpose
 from sim.bench import cycles, rng, start
 from verification.units.column import Column, Scenario
 
@@ -33,6 +33,14 @@ class Sequence(Scenario):
         result = golden.shift(operand[None, None], np.array([amount]), np.array([up]), np.array([fill]))[0, 0]
         self._do(time, (QueueKind.SXM_SHIFT, unit), instruction, [result])
 
+    def select(self, time, mask, *, stream=None, other_stream=None, out=None):
+        mask_stream = self._unused(time)
+        self.feed(time + timing.D_SKEW, mask_stream, mask)
+        instruction = Select(stream=self._any(stream), other_stream=self._any(other_stream), mask_stream=mask_stream,
+                             out_stream=self._free(time, Select, out))
+        operands = [self._operand(time, s) for s in (instruction.stream, instruction.other_stream, mask_stream)]
+        self._do(time, (QueueKind.SXM_SELECT, 0), instruction, [golden.select(*operands)])
+
     def permute(self, time, index, *, stream=None, map_stream=None, out=None):
         """index: source lane for each lane, up to 65535."""
         instruction = Permute(stream=self._any(stream), map_stream=self._pair(time, index, map_stream),
@@ -50,6 +58,11 @@ class Sequence(Scenario):
         operand = self._operand(time, instruction.stream)
         result = golden.distribute(operand[None, None], np.asarray(index, np.uint8)[None, None])[0, 0]
         self._do(time, (QueueKind.SXM_DISTRIBUTE, 0), instruction, [result])
+
+    def rotate(self, time, side, *, stream=None, out=None):
+        instruction = Rotate(stream=self._any(stream), side=side, out_stream=self._free(time, Rotate, out, LANES))
+        operand = self._operand(time, instruction.stream)
+        self._do(time, (QueueKind.SXM_ROTATE, 0), instruction, list(golden.rotate(operand[None, None], side)[0, :, 0]))
 
     def transpose(self, time, unit, *, stream=None, out=None):
         instruction = Transpose(stream=self._any(stream, LANES), out_stream=self._free(time, Transpose, out, LANES))
@@ -83,7 +96,7 @@ class Sequence(Scenario):
 
     def _free(self, time, cls, out, size=1):
         """A stream on which nothing is driven yet when the result of an instruction of time ``time`` is visible."""
-        local = cls in (Distribute, Transpose)
+        local = cls not in (Shift, Permute)
         visible = time + (timing.SXM_LOCAL_D_FUNC if local else timing.sxm_network_d_func(GEOMETRY))
         while out is None or not self.free(visible, out, size) or not self._leaves_room(visible, out, size):
             out = self._any(None, size)
@@ -114,6 +127,11 @@ def random_map():
     if choice == 1:
         return index
     return np.where(NUMPY.random(SIDE) < 0.5, index + NUMPY.choice([SIDE, 256, 0x8000, 0xFF00], SIDE), index) & 0xFFFF
+
+
+def random_mask():
+    """Mostly 0 and one other value, so that both operands show."""
+    return NUMPY.choice([0, 0, 1, 0x80, 0xFF, 2], SIDE)
 
 
 def random_local_map():
@@ -159,6 +177,35 @@ async def distribute_stays_within_its_superlane(dut):
 
 
 @cocotb.test()
+async def select_takes_one_of_two_in_every_lane(dut):
+    """Every value of a mask byte in every lane, single lanes (first, last, all others), whole vectors, back to back;
+    mask and operands on the same stream."""
+    column = await begin(dut)
+    scenario = Sequence(S)
+    lanes = np.arange(SIDE)
+    special = [lanes == 0, lanes == SIDE - 1, lanes != 0, lanes != SIDE - 1, 0 * lanes, 0 * lanes + 1, lanes % LANES == 15,
+               *(lanes + turn & 0xFF for turn in range(256))]
+    for time, mask in enumerate(special):
+        scenario.select(time, mask)
+    for time in range(len(special), len(special) + 3):
+        stream = scenario._any(None)
+        scenario.select(time, random_mask(), stream=stream, other_stream=stream)
+    await column.run(scenario, DRAIN)
+
+
+@cocotb.test()
+async def rotate_drives_all_rotations_of_both_blocks(dut):
+    """Sides 3 and 4 in turn and in random order, every cycle, from and to both directions; distinct bytes first."""
+    column = await begin(dut)
+    scenario = Sequence(S)
+    for time in range(40):
+        if time < 4:
+            scenario.feed(time + timing.D_SKEW, time, np.arange(SIDE) + 1)
+        scenario.rotate(time, 3 + time % 2 if time < 20 else RANDOM.choice((3, 4)), stream=time if time < 4 else None)
+    await column.run(scenario, DRAIN)
+
+
+@cocotb.test()
 async def two_transposes_work_at_once(dut):
     """Both units every cycle, from and to different groups of either direction, and on the same operands."""
     column = await begin(dut)
@@ -172,7 +219,7 @@ async def two_transposes_work_at_once(dut):
 
 @cocotb.test()
 async def all_units_work_in_every_cycle(dut):
-    """Two shifters, the permuter, Distribute and a transpose start in every cycle."""
+    """Two shifters, the permuter, Select, Distribute and a transpose or a rotation start in every cycle."""
     column = await begin(dut)
     scenario = Sequence(S)
     for time in range(40):
@@ -209,7 +256,12 @@ def everything(scenario, time, density):
         if chance():
             scenario.shift(time, unit, RANDOM.randrange(SIDE + 1), RANDOM.randrange(2), fill=RANDOM.randrange(256))
     if chance():
-        scenario.transpose(time, RANDOM.randrange(2))
+        scenario.select(time, random_mask())
+    if chance():
+        if RANDOM.random() < 0.5:
+            scenario.transpose(time, RANDOM.randrange(2))
+        else:
+            scenario.rotate(time, RANDOM.choice((3, 4)))
 
 
 @cocotb.test()
@@ -225,6 +277,11 @@ async def undriven_operands_raise_error(dut):
         ((QueueKind.SXM_PERMUTE, 0), Permute(stream=5, map_stream=6, out_stream=1), [5, 6]),
         ((QueueKind.SXM_DISTRIBUTE, 0), Distribute(stream=63, map_stream=8, out_stream=1), [8]),
         ((QueueKind.SXM_DISTRIBUTE, 0), Distribute(stream=63, map_stream=8, out_stream=1), [63]),
+        ((QueueKind.SXM_SELECT, 0), Select(stream=4, other_stream=35, mask_stream=3, out_stream=1), [35, 3]),
+        ((QueueKind.SXM_SELECT, 0), Select(stream=4, other_stream=35, mask_stream=3, out_stream=1), [4, 3]),
+        ((QueueKind.SXM_SELECT, 0), Select(stream=4, other_stream=35, mask_stream=3, out_stream=1), [4, 35]),
+        ((QueueKind.SXM_ROTATE, 0), Rotate(stream=62, out_stream=48, side=3), []),
+        ((QueueKind.SXM_ROTATE, 0), Rotate(stream=62, out_stream=0, side=4), []),
         ((QueueKind.SXM_TRANSPOSE, 0), Transpose(stream=16, out_stream=0), list(range(16, 31))),
         ((QueueKind.SXM_TRANSPOSE, 1), Transpose(stream=48, out_stream=0), list(range(49, 64))),
     ]
@@ -234,7 +291,7 @@ async def undriven_operands_raise_error(dut):
         scenario.errors.add(time + 2)
         for stream in driven:
             scenario.feed(time + 1, stream, NUMPY.integers(0, 256, SIDE, np.uint8))
-        size = LANES if isinstance(instruction, Transpose) else 1
+        size = {Transpose: LANES, Rotate: getattr(instruction, "side", 0) ** 2}.get(type(instruction), 1)
         for out in range(instruction.out_stream, instruction.out_stream + size):
             scenario.expect(time + timing.d_func(instruction, GEOMETRY), out, np.zeros(SIDE))
             scenario.undefined.add((time + timing.d_func(instruction, GEOMETRY), out))

@@ -1,12 +1,14 @@
 """Random queue texts for the benches of the instruction queues."""
 
 from isa import timing
-from isa.geometry import Geometry, Queue
+from isa.geometry import Geometry, Queue, QueueKind
 from isa.instructions import (
     AccMode,
     Accumulate,
+    Countdown,
     Halt,
     InstructionError,
+    Iterations,
     Nop,
     Notify,
     Repeat,
@@ -63,7 +65,21 @@ def random_segment(rng, queue: Queue, geometry: Geometry, length: int):
                             d=instruction.duration + rng.choice((0, 0, 1, rng.randint(0, 9))))
             text.append(repeat)
             cycles += repeat.n * repeat.d
+            if queue.kind is QueueKind.MEM and rng.random() < 0.5:
+                loop = random_outer_loop(rng, instruction, repeat, geometry)
+                text += loop
+                cycles += loop[-1].n * loop[0].d if len(loop) > 1 else loop[0].d
     return text, cycles
+
+
+def random_outer_loop(rng, instruction, repeat, geometry: Geometry, distance: int | None = None):
+    """A Countdown, often as short as its body, and perhaps Iterations around a MEM instruction with its Repeat."""
+    sides = {"Read": ("read",), "Gather": ("read",), "Write": ("write",), "Scatter": ("write",)}
+    length, w = repeat.n * repeat.d + 1, geometry.words
+    strides = {f"{side}_stride": rng.choice((0, 1, -1, w - 1, 1 - w, rng.randint(1 - w, w - 1)))
+               for side in sides.get(type(instruction).__name__, ("read", "write"))}
+    countdown = Countdown(d=distance or length + rng.choice((0, 0, 1, 2, rng.randint(0, 20))), **strides)
+    return [countdown, *([Iterations(n=rng.choice((2, 2, 3, rng.randint(2, 7))))] if rng.random() < 0.7 else [])]
 
 
 def random_texts(rng, geometry: Geometry, phases: int):
