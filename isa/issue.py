@@ -150,8 +150,8 @@ def _unit(walk, geometry, instruction, entry, issues) -> int:
         walk.entry += 1
     for i in range(times + 1):
         moved = strided(instruction, i, geometry)
-        for c in range(duration):
-            issues.append(Issue(walk.queue, at + i * distance + c, _beat(moved, c), entry))
+        for c in range(0, duration, instruction.interval):
+            issues.append(Issue(walk.queue, at + i * distance + c, _beat(moved, c // instruction.interval), entry))
     return at + times * distance + duration
 
 
@@ -174,15 +174,15 @@ def strided(instruction: Instruction, times: int, geometry: Geometry) -> Instruc
     return instruction
 
 
-def _beat(instruction: Instruction, cycle: int) -> Instruction:
-    """What a burst issues in its cycle-th cycle."""
+def _beat(instruction: Instruction, beat: int) -> Instruction:
+    """What a burst issues in its beat-th issue."""
     match instruction:
         case LoadWeights():
-            return replace(instruction, group=instruction.group + cycle, n=1)
+            return replace(instruction, group=instruction.group + beat, n=1)
         case Activate():
-            return replace(instruction, n=1, install=instruction.install if cycle == 0 else 0)
+            return replace(instruction, n=1, install=instruction.install if beat == 0 else 0)
         case Accumulate():
-            entry = 0 if instruction.entry + cycle > 63 else instruction.entry + cycle
+            entry = 0 if instruction.entry + beat > 63 else instruction.entry + beat
             return replace(instruction, entry=entry, n=1)
     return instruction
 
