@@ -407,7 +407,7 @@ PICTURES: dict[str, Callable[[], str]] = {
 def numbers() -> dict[str, str]:
     """Numbers that pages name in their prose."""
     constants = {name.lower(): getattr(timing, name) for name in dir(timing)
-                 if re.fullmatch(r"[A-Z][A-Z_]*", name) and isinstance(getattr(timing, name), int)}
+                 if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and isinstance(getattr(timing, name), int)}
     by_geometry = {f"{f.__name__}_{g.name}": f(g) for g in document.geometries()
                    for f in (timing.barrier, timing.drain, timing.mxm_latency, timing.sxm_network_d_func)}
     return {name: str(value) for name, value in (constants | by_geometry | {

@@ -36,6 +36,7 @@ from isa.instructions import (
     Permute,
     Read,
     ReadWrite,
+    ResultType,
     Rotate,
     Scatter,
     Select,
@@ -44,6 +45,7 @@ from isa.instructions import (
     Take,
     Transpose,
     Write,
+    in_tandem,
     neighbour,
 )
 from isa.issue import Issue
@@ -166,13 +168,14 @@ def run(plan: Plan, memory: np.ndarray, budget: int = 1 << 28) -> np.ndarray:
 @dataclass
 class _Plane:
     """An MXM plane: loads of each column group as (cycle, 16 vectors), the cycle of the install in force, matrices by
-    cycle of install, activations that wait for their ACC as (vector, unsigned, cycle of install), entries (words)."""
+    cycles of install (of both planes for fp16), activations that wait for their ACC as (type, vectors, cycles of
+    install), entries of each type (words)."""
 
     loads: dict[int, list] = field(default_factory=dict)
     installed: int | None = None
-    matrices: dict[int, int] = field(default_factory=dict)
+    matrices: dict[tuple, int] = field(default_factory=dict)
     activations: dict[int, tuple] = field(default_factory=dict)
-    entries: list = field(default_factory=lambda: [None] * ACCUMULATORS)
+    entries: dict = field(default_factory=lambda: {kind: [None] * ACCUMULATORS for kind in ResultType})
 
 
 class _Planner:
@@ -211,13 +214,13 @@ class _Planner:
     def _pack(self):
         packed = []
         for (_, kind, detail), events in sorted(self.steps.items(), key=lambda s: s[0][0]):
-            if kind == "products":
-                packed += self._pack_products(events)
+            if kind in ("products", "products_fp16"):
+                packed += self._pack_products(kind, events)
             else:
                 packed.append(Step(kind, detail, np.array(events, np.int64)))
         return packed
 
-    def _pack_products(self, events):
+    def _pack_products(self, kind, events):
         """One step for all matrices with the same number of activation vectors."""
         by_matrix: dict[int, list] = {}
         for matrix, *event in events:
@@ -227,7 +230,7 @@ class _Planner:
             by_count.setdefault(len(of_matrix), []).append((matrix, of_matrix))
         for group in by_count.values():
             columns = np.array([self.matrices[matrix] for matrix, _ in group], np.int64)
-            yield Step("products", columns, np.array([of_matrix for _, of_matrix in group], np.int64))
+            yield Step(kind, columns, np.array([of_matrix for _, of_matrix in group], np.int64))
 
     # ---- bookkeeping ----------------------------------------------------------------------------------------------
 
@@ -380,50 +383,67 @@ class _Planner:
     def _plane(self) -> _Plane:
         return self.planes[self.issue.queue.unit]
 
+    def _working(self, instruction) -> list[_Plane]:
+        """The planes that an instruction works on: fp16 on both of the hemisphere."""
+        unit = self.issue.queue.unit
+        return self.planes[unit:unit + 1 + in_tandem(instruction)]
+
     def _load_weights(self, i):
         self._plane().loads.setdefault(i.group, []).append((self.issue.cycle, self._sample(i.stream, LANES)))
 
-    def _install(self, _):
-        self._plane().installed = self.issue.cycle
+    def _install(self, i):
+        for plane in self._working(i):
+            plane.installed = self.issue.cycle
 
     def _activate(self, i):
-        plane = self._plane()
         if i.install:
-            plane.installed = self.issue.cycle
-        if plane.installed is None:
+            self._install(i)
+        installed = tuple(plane.installed for plane in self._working(i))
+        if None in installed:
             raise self._error("uses weights that were never installed")
-        vector, = self._sample(i.stream)
-        plane.activations[self.issue.cycle] = vector, int(i.type is DataType.UINT8), plane.installed
+        self._plane().activations[self.issue.cycle] = i.type, self._sample(i.stream, i.type.size), installed
 
     def _accumulate(self, i):
-        plane, r = self._plane(), self._result()
+        entries, r = self._plane().entries[i.type], self._result(i)
         if i.mode in (AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR):
-            if plane.entries[i.entry] is None:
+            if entries[i.entry] is None:
                 raise self._error(f"reads accumulator entry {i.entry}, which was never started")
-            r = self._combine(Op.ADD, plane.entries[i.entry], r)
+            r = self._combine(Op.FADD if i.type is ResultType.FP32 else Op.ADD, entries[i.entry], r)
         if i.mode in (AccMode.START, AccMode.ADD):
-            plane.entries[i.entry] = r
+            entries[i.entry] = r
         if i.mode is AccMode.EMIT_CLEAR:
-            plane.entries[i.entry] = ZERO
+            entries[i.entry] = ZERO
         if i.mode in EMITTING:
-            self._drive_word(r, i.stream, _WORD, timing.ACC_D_FUNC)
+            self._drive_word(r, i.stream, _WORD, timing.acc_d_func(i.type))
 
-    def _result(self) -> int:
+    def _result(self, i) -> int:
         """Word of the result that is at the plane's port in this cycle."""
         plane = self._plane()
         sampled = self.issue.cycle - timing.acc_after_activate(self.geometry)
         if sampled not in plane.activations:
             raise self._error(f"takes a result, but no activation was sampled by an issue at cycle {sampled}")
-        vector, unsigned, installed = plane.activations.pop(sampled)
+        kind, vectors, installed = plane.activations.pop(sampled)
+        if kind.result is not i.type:
+            raise self._error(f"takes {i.type.name}, but the result is {kind.result.name}")
         if installed not in plane.matrices:
-            plane.matrices[installed] = self._matrix(plane, installed)
+            plane.matrices[installed] = self._matrix(zip(self._working(i), installed, strict=True))
         matrix = plane.matrices[installed]
-        level = max(self._level([vector]), self.matrix_level[matrix])
+        level = max(self._level(vectors), self.matrix_level[matrix])
         word = self._word(level)
-        self._step("products", level, (matrix, vector, unsigned, word))
+        if kind is DataType.FP16:
+            self._step("products_fp16", level, (matrix, *vectors, word))
+        else:
+            self._step("products", level, (matrix, *vectors, int(kind is DataType.UINT8), word))
         return word
 
-    def _matrix(self, plane, installed) -> int:
+    def _matrix(self, planes) -> int:
+        """Columns of the weights that planes installed in a cycle each; for fp16 the low bytes, then the high ones."""
+        columns = [vector for plane, installed in planes for vector in self._columns(plane, installed)]
+        self.matrices.append(columns)
+        self.matrix_level.append(self._level(columns))
+        return len(self.matrices) - 1
+
+    def _columns(self, plane, installed) -> list[int]:
         """Columns of the weights installed in a cycle: group j takes the last load before installed + j."""
         columns = []
         for group in range(self.geometry.superlanes):
@@ -432,9 +452,7 @@ class _Planner:
                 raise self._error(f"uses the weights installed at cycle {installed}, but column group {group} was not "
                                   f"loaded")
             columns += loads[-1]
-        self.matrices.append(columns)
-        self.matrix_level.append(self._level(columns))
-        return len(self.matrices) - 1
+        return columns
 
     # ---- SXM ------------------------------------------------------------------------------------------------------
 
@@ -552,6 +570,15 @@ class _Run:
 
     def products(self, columns, activations, unsigned, out):
         self.words[out] = mxm.products(self.vectors[activations], unsigned.astype(bool), self.vectors[columns])
+
+    def products_fp16(self, columns, low, high, out):
+        """columns: low bytes of all columns, then the high bytes."""
+        lower, upper = np.split(columns, 2, axis=1)
+        self.words[out] = mxm.products_fp16(self._halves(low, high), self._halves(lower, upper))
+
+    def _halves(self, low, high):
+        """16-bit words of two vectors of bytes."""
+        return self.vectors[low] | self.vectors[high].astype(np.uint16) << 8
 
     def shift(self, _, data, amounts, up, fill, out):
         self.vectors[out] = sxm.shift(self.vectors[data], amounts, up, fill)

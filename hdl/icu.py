@@ -18,6 +18,7 @@ from isa.instructions import (
     Accumulate,
     Activate,
     Countdown,
+    DataType,
     Halt,
     Iterations,
     LoadWeights,
@@ -25,6 +26,7 @@ from isa.instructions import (
     Notify,
     ReadWrite,
     Repeat,
+    ResultType,
     Sync,
     issue_width,
     layout,
@@ -33,7 +35,7 @@ from isa.instructions import (
 
 TEXT_BITS = 8 * WORD_BYTES
 ENTRY_BITS = (QUEUE_DEPTH - 1).bit_length()
-BEAT_BITS = max(layout(cls)["n"].width for cls in (LoadWeights, Activate, Accumulate))
+BEAT_BITS = max(layout(cls)["n"].width for cls in (LoadWeights, Activate, Accumulate)) + 1   # fp16: 2n cycles
 
 
 def text_host_port() -> HostPort:
@@ -48,7 +50,7 @@ class IcuQueue(wiring.Component):
     start begins at entry 0 with clean state; the text stays.
     issue: bits 0 .. issue_width(kind)-1 of the instruction that issues in this cycle; opcode 0 if there is none. NOP,
     Repeat, Countdown, Iterations, Sync, Notify and Halt stay inside. Bursts come as one instruction with n = 1 in each
-    cycle. Absent for kinds without instructions of their own.
+    cycle, those of fp16 in every second one. Absent for kinds without instructions of their own.
     notify: the queue issues Notify. wake: comes barrier - 1 cycles after a Notify and releases the queue if it was
     parked at or before that Notify, so that its next instruction issues barrier cycles after it.
     halted, from the cycle after Halt, and parked, from the cycle after Sync: levels.
@@ -278,7 +280,8 @@ class IcuQueue(wiring.Component):
                 self.outer.keep(m, word)
         with m.If(self.fresh | self.anew | (self.outer.begin if self.outer else 0)):
             m.d.sync += self.base.eq(word)
-        m.d.comb += self.issue.eq(self._beat_of(word, beat))
+        between = beat[0] & self._two_cycles(word)
+        m.d.comb += self.issue.eq(Mux(between, 0, self._beat_of(word, beat)))
         if self.burst is None:
             return
         with m.If(self.fresh | self.anew):
@@ -290,15 +293,24 @@ class IcuQueue(wiring.Component):
         """Issue cycles of an instruction of the unit."""
         if self.burst is None:
             return Value.cast(1)
-        return Mux(word[:OPCODE_BITS] == self.burst.OPCODE, fields(self.burst, word)["n"], 1)
+        n = fields(self.burst, word)["n"]
+        return Mux(word[:OPCODE_BITS] == self.burst.OPCODE, Mux(self._two_cycles(word), n << 1, n), 1)
+
+    def _two_cycles(self, word: Value) -> Value:
+        """1 for a burst that issues in every second cycle."""
+        if self.burst not in (Activate, Accumulate):
+            return Const(0)
+        doubled = {Activate: DataType.FP16, Accumulate: ResultType.FP32}[self.burst]
+        return (word[:OPCODE_BITS] == self.burst.OPCODE) & (fields(self.burst, word)["type"] == doubled)
 
     def _beat_of(self, word: Value, beat) -> Value:
         """What a burst issues in its cycle number ``beat``; other instructions as they are."""
         if self.burst is None:
             return word
         changes = {"n": 1}
+        number = Mux(self._two_cycles(word), Value.cast(beat) >> 1, beat)
         for name in {LoadWeights: ("group",), Accumulate: ("entry",)}.get(self.burst, ()):
-            changes[name] = fields(self.burst, word)[name] + beat
+            changes[name] = fields(self.burst, word)[name] + number
         if self.burst is Activate:
             changes["install"] = fields(Activate, word)["install"] & (Value.cast(beat) == 0)
         changed = _replace(word, self.burst, changes)

@@ -8,7 +8,9 @@
 - a read and a write in one instruction use different banks, at each repetition;
 - an ALU has one result a cycle; a register or accumulator entry is read only after its first result of the run;
 - weights are installed after every column group is loaded (group j before T+j) and not loaded over at T+j;
-- an ACC meets a result; two additions to one entry keep their distance.
+- while an even plane issues fp16, the compute queue of its odd neighbour is idle: at T and T+1 of an Activate, at T of
+  an InstallWeights;
+- an ACC meets a result of its type; two additions to one entry keep their distance.
 """
 
 from bisect import bisect_right
@@ -37,6 +39,7 @@ from .instructions import (
     Take,
     Transpose,
     Write,
+    in_tandem,
     neighbour,
 )
 from .issue import Expansion, Issue, IssueError
@@ -59,8 +62,7 @@ def check(program: Program) -> Expansion:
     _Streams(program.geometry).check(expansion.issues)
     _Memory(program).check(expansion.issues)
     _check_registers(expansion.issues)
-    for unit in range(PLANES):
-        _Plane(program.geometry, unit).check(expansion.issues)
+    _check_planes(program.geometry, expansion.issues)
     return expansion
 
 
@@ -86,7 +88,9 @@ def samples(instruction) -> tuple[tuple[int, int], ...]:
             return _alu_samples(instruction)
         case LoadWeights() | Transpose():
             return ((instruction.stream, LANES),)
-        case Activate() | Shift() | Rotate() | Emit():
+        case Activate():
+            return ((instruction.stream, instruction.type.size),)
+        case Shift() | Rotate() | Emit():
             return ((instruction.stream, 1),)
         case Permute():
             return ((instruction.stream, 1), (instruction.map_stream, 2))
@@ -258,35 +262,62 @@ def _register_read(issue, source, first):
 
 # ---- MXM ----------------------------------------------------------------------------------------------------------
 
-class _Plane:
-    """Weights, activations and accumulator entries of one plane."""
+def _check_planes(geometry: Geometry, issues: list[Issue]):
+    mine = [issue for issue in issues if type(issue.instruction) in _MXM]
+    planes = [_Plane(geometry, mine, unit) for unit in range(PLANES)]
+    for plane, partner in zip(planes[0::2], planes[1::2], strict=True):
+        plane.partner = partner
+    for issue in mine:
+        planes[issue.queue.unit].issue(issue)
 
-    def __init__(self, geometry: Geometry, unit: int):
-        self.geometry, self.unit = geometry, unit
+
+class _Plane:
+    """Weights, activations and accumulator entries of one plane.
+
+    partner: the odd plane of the hemisphere, None for itself. leader: the last fp16 instruction that the even plane's
+    compute queue issued for both. entries: the last write of each (type, number).
+    """
+
+    def __init__(self, geometry: Geometry, issues: list[Issue], unit: int):
+        self.geometry, self.partner, self.leader = geometry, None, None
         self.loads: list[dict[int, Issue]] = [{} for _ in range(geometry.superlanes)]
         self.activations: dict[int, Issue] = {}
-        self.entries: dict[int, Issue] = {}
+        self.entries: dict[tuple, Issue] = {}
         self.installed = False
-
-    def check(self, issues: list[Issue]):
-        mine = [i for i in issues if i.queue.unit == self.unit and type(i.instruction) in _MXM]
-        for issue in mine:
-            if isinstance(issue.instruction, LoadWeights):
+        for issue in issues:
+            if issue.queue.unit == unit and isinstance(issue.instruction, LoadWeights):
                 self.loads[issue.instruction.group][issue.cycle] = issue
-        order = [sorted(cycles) for cycles in self.loads]
-        for issue in mine:
-            match issue.instruction:
-                case InstallWeights() | Activate(install=1):
-                    self._install(issue, order)
-            match issue.instruction:
-                case Activate():
-                    self._activate(issue)
-                case Accumulate():
-                    self._accumulate(issue)
+        self.order = [sorted(cycles) for cycles in self.loads]
 
-    def _install(self, issue, order):
+    def issue(self, issue):
+        """Check an issue of this plane's queues; they come in time order, the even plane's before the odd one's."""
+        i = issue.instruction
+        if isinstance(i, InstallWeights | Activate):
+            self._alone(issue)
+        if isinstance(i, InstallWeights) or isinstance(i, Activate) and i.install:
+            for plane in self._working(i):
+                plane._install(issue)
+        match i:
+            case Activate():
+                self._activate(issue)
+            case Accumulate():
+                self._accumulate(issue)
+
+    def _working(self, instruction):
+        """The planes that an instruction of this plane's queue works on."""
+        return [self, self.partner] if in_tandem(instruction) else [self]
+
+    def _alone(self, issue):
+        """While the hemisphere issues fp16, the odd plane's compute queue is idle."""
+        busy = self.leader
+        if busy and issue.cycle < busy.cycle + busy.instruction.duration:
+            raise CheckError(f"{describe(issue)} issues while {describe(busy)} works on both planes")
+        if in_tandem(issue.instruction):
+            self.partner.leader = issue
+
+    def _install(self, issue):
         self.installed = True
-        for group, cycles in enumerate(order):
+        for group, cycles in enumerate(self.order):
             takes = issue.cycle + group
             at = bisect_right(cycles, takes)
             if at and cycles[at - 1] == takes:
@@ -298,31 +329,36 @@ class _Plane:
                                  f"loaded{late}")
 
     def _activate(self, issue):
-        if not self.installed:
+        if not all(plane.installed for plane in self._working(issue.instruction)):
             raise CheckError(f"{describe(issue)} uses weights before any are installed in this run")
         self.activations[issue.cycle] = issue
 
     def _accumulate(self, issue):
+        i = issue.instruction
         sampled = issue.cycle - timing.acc_after_activate(self.geometry)
-        if sampled not in self.activations:
+        activation = self.activations.get(sampled)
+        if activation is None:
             raise CheckError(f"{describe(issue)} takes the result of an activation issued in cycle {sampled}: there is "
                              f"none")
-        i = issue.instruction
+        if activation.instruction.type.result is not i.type:
+            raise CheckError(f"{describe(issue)} takes {i.type.name}, but {describe(activation)} gives "
+                             f"{activation.instruction.type.result.name}")
         if i.mode is AccMode.EMIT:
             return
-        before = self.entries.get(i.entry)
+        before = self.entries.get((i.type, i.entry))
         if i.mode is not AccMode.START:
             self._entry_read(issue, before)
         if i.mode is not AccMode.EMIT_ADD:
-            self.entries[i.entry] = issue
+            self.entries[i.type, i.entry] = issue
 
     def _entry_read(self, issue, before):
-        entry = issue.instruction.entry
+        kind, entry = issue.instruction.type, issue.instruction.entry
+        distance = timing.acc_add_distance(kind)
         if before is None:
-            raise CheckError(f"{describe(issue)} reads accumulator entry {entry} in cycle {issue.cycle}, before a "
-                             f"START in this run")
-        if issue.cycle - before.cycle < timing.ACC_ADD_DISTANCE:
-            raise CheckError(f"{describe(issue)} reads accumulator entry {entry} less than {timing.ACC_ADD_DISTANCE} "
+            raise CheckError(f"{describe(issue)} reads {kind.name} accumulator entry {entry} in cycle {issue.cycle}, "
+                             f"before a START in this run")
+        if issue.cycle - before.cycle < distance:
+            raise CheckError(f"{describe(issue)} reads {kind.name} accumulator entry {entry} less than {distance} "
                              f"cycles after {describe(before)}")
 
 

@@ -108,10 +108,28 @@ LARGE_OPS = frozenset({Op.EXP2, Op.RSQRT, Op.TANH})
 
 
 class DataType(IntEnum):
-    """Type of MXM activations."""
+    """Type of MXM activations. FP16: the two planes of a hemisphere work in tandem on an aligned pair of streams."""
 
     INT8 = 0
     UINT8 = 1
+    FP16 = 2
+
+    @property
+    def size(self) -> int:
+        """Streams of the group that carries a vector, and cycles that a vector takes."""
+        return (1, 1, 2)[self]
+
+    @property
+    def result(self) -> "ResultType":
+        """Type of the results of such activations."""
+        return ResultType.FP32 if self is DataType.FP16 else ResultType.INT32
+
+
+class ResultType(IntEnum):
+    """Type of MXM results and of the accumulator entries that take them."""
+
+    INT32 = 0   # of int8 and uint8 activations, one result a cycle
+    FP32 = 1    # of fp16 activations, one result every two cycles
 
 
 class AccMode(IntEnum):
@@ -194,7 +212,12 @@ class Instruction:
 
     @property
     def duration(self) -> int:
-        """Issue cycles of the instruction: n for bursts and NOP, else 1."""
+        """Issue cycles of the instruction: n for bursts and NOP (2n for bursts of fp16), else 1."""
+        return 1
+
+    @property
+    def interval(self) -> int:
+        """Cycles from one issue of a burst to the next; nothing issues in between."""
         return 1
 
     def __str__(self):
@@ -424,31 +447,57 @@ class LoadWeights(Instruction):
 
 @_instruction(0x81, Q.MXM_COMPUTE)
 class Activate(Instruction):
-    """ABC: sample n activation vectors in consecutive cycles, optionally installing new weights with the first."""
+    """ABC: sample n activation vectors in consecutive cycles, optionally installing new weights with the first.
 
-    stream: int = _stream(8, "stream of activations")
-    n: int = _bits(14, 13, "vectors, one a cycle", low=1)
-    type: int = _bits(27, 2, "type of the activations", enum=DataType, default=DataType.INT8)
-    install: int = _bits(29, 1, "do an IW with the first vector", default=0)
+    FP16 samples a pair of streams (low bytes first) every second cycle, in the queue of the even plane of a hemisphere,
+    for both of its planes; n vectors take 2n cycles.
+    """
+
+    stream: int = _stream(8, "stream of activations; FP16: aligned pair")
+    n: int = _bits(14, 13, "vectors, one a cycle; FP16: every second cycle", low=1)
+    type: int = _bits(27, 2, "type of the activations", enum=DataType, high=DataType.FP16, default=DataType.INT8)
+    install: int = _bits(29, 1, "do an IW of the same type with the first vector", default=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        try:
+            streams.check_group(self.stream, self.type.size)
+        except streams.StreamError as e:
+            raise InstructionError(f"Activate.stream: {e}") from None
 
     @property
     def duration(self):
-        return self.n
+        return self.n * self.interval
+
+    @property
+    def interval(self):
+        return self.type.size
 
 
 @_instruction(0x82, Q.MXM_COMPUTE)
 class InstallWeights(Instruction):
-    """IW: the weight buffer becomes the active weights of supercell (k, j) at T+k+j, on the activation wavefront."""
+    """IW: the weight buffer becomes the active weights of supercell (k, j) at T+k+j, on the activation wavefront.
+
+    FP16, in the queue of an even plane, installs the buffers of both planes of the hemisphere.
+    """
+
+    type: int = _bits(27, 2, "FP16: both planes, else the queue's own", enum=DataType, high=DataType.FP16,
+                      default=DataType.INT8)
 
 
 @_instruction(0x83, Q.MXM_RESULT)
 class Accumulate(Instruction):
-    """ACC: take n consecutive results, combine them with accumulator entries e, e+1, .., and/or drive them."""
+    """ACC: take n consecutive results, combine them with accumulator entries e, e+1, .., and/or drive them.
+
+    The type is that of the results. FP32 takes one every second cycle, in the queue of an even plane; n results take 2n
+    cycles. INT32 and FP32 entries are different ones.
+    """
 
     stream: int = _stream(8, "quad driven (EMIT modes)", group=4, default=0)
     entry: int = _bits(14, 6, "first accumulator entry", default=0)
-    n: int = _bits(20, 13, "results, one a cycle", low=1)
+    n: int = _bits(20, 13, "results, one a cycle; FP32: every second cycle", low=1)
     mode: int = _bits(33, 3, "what to do", enum=AccMode)
+    type: int = _bits(36, 1, "type of results and entries", enum=ResultType, default=ResultType.INT32)
 
     def __post_init__(self):
         super().__post_init__()
@@ -457,7 +506,11 @@ class Accumulate(Instruction):
 
     @property
     def duration(self):
-        return self.n
+        return self.n * self.interval
+
+    @property
+    def interval(self):
+        return 2 if self.type is ResultType.FP32 else 1
 
 
 # ---- SXM ----------------------------------------------------------------------------------------------------------
@@ -642,6 +695,19 @@ def check_for(instruction: Instruction, kind: QueueKind, geometry: Geometry, uni
         raise InstructionError(f"Shift.amount = {instruction.amount} is more than the {lanes} lanes")
     if isinstance(instruction, Alu):
         _check_alu(instruction, unit)
+    if in_tandem(instruction) and unit % 2:
+        raise InstructionError(f"{name} of {instruction.type.name} belongs in the queue of the even plane {unit - 1}, "
+                               f"which works for both, not of plane {unit}")
+
+
+def in_tandem(instruction: Instruction) -> bool:
+    """Whether an MXM instruction works on both planes of its hemisphere, as one of fp16."""
+    match instruction:
+        case Activate() | InstallWeights():
+            return instruction.type is DataType.FP16
+        case Accumulate():
+            return instruction.type is ResultType.FP32
+    return False
 
 
 def _bank(address, words):

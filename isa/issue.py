@@ -159,8 +159,9 @@ def _unit(walk, geometry, instruction, entry, issues) -> int:
         first = _moved(instruction, outer, j, geometry)
         for i in range(times + 1):
             moved = strided(first, i, geometry)
-            for c in range(duration):
-                issues.append(Issue(walk.queue, at + j * spacing + i * distance + c, _beat(moved, c), entry))
+            for beat in range(0, duration, instruction.interval):
+                cycle = at + j * spacing + i * distance + beat
+                issues.append(Issue(walk.queue, cycle, _beat(moved, beat // instruction.interval), entry))
     return at + (bodies - 1) * spacing + length
 
 
@@ -213,15 +214,15 @@ def _moved(instruction, strides, times, geometry):
                                    for address, stride in strides.items()})
 
 
-def _beat(instruction: Instruction, cycle: int) -> Instruction:
-    """What a burst issues in its cycle-th cycle."""
+def _beat(instruction: Instruction, beat: int) -> Instruction:
+    """What a burst issues in its beat-th issue."""
     match instruction:
         case LoadWeights():
-            return replace(instruction, group=instruction.group + cycle, n=1)
+            return replace(instruction, group=instruction.group + beat, n=1)
         case Activate():
-            return replace(instruction, n=1, install=instruction.install if cycle == 0 else 0)
+            return replace(instruction, n=1, install=instruction.install if beat == 0 else 0)
         case Accumulate():
-            entry = 0 if instruction.entry + cycle > 63 else instruction.entry + cycle
+            entry = 0 if instruction.entry + beat > 63 else instruction.entry + beat
             return replace(instruction, entry=entry, n=1)
     return instruction
 

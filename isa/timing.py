@@ -17,6 +17,7 @@ from .instructions import (
     Permute,
     Read,
     ReadWrite,
+    ResultType,
     Rotate,
     Select,
     Shift,
@@ -27,8 +28,10 @@ from .instructions import (
 D_SKEW = 1            # every unit: one cycle for the instruction register
 MEM_ACCESS = 1        # SRAM access cycle of Read, Write, Gather and Scatter
 MEM_D_FUNC = 3        # Read, Gather
-ACC_D_FUNC = 2        # ACC in an EMIT mode
-ACC_ADD_DISTANCE = 1  # least distance of two ADDs to one accumulator entry
+ACC_D_FUNC = 2        # ACC of int32 in an EMIT mode
+ACC_ADD_DISTANCE = 1  # least distance of an ADD to the START or ADD of that int32 entry before it
+ACC_D_FUNC_FP32 = 9   # ACC of fp32: both halves of the exact sum, magnitude, normalise, round, add
+ACC_ADD_DISTANCE_FP32 = 3   # the same for fp32 entries
 SXM_LOCAL_D_FUNC = 3  # Select, Distribute, Rotate, Transpose, Take
 
 # execute stages of the ALU by operation; the others take one
@@ -60,13 +63,26 @@ def sxm_network_d_func(geometry: Geometry) -> int:
 
 
 def mxm_latency(geometry: Geometry) -> int:
-    """L_mxm: from the cycle an activation vector is sampled until its result is at the plane's result port."""
+    """L_mxm: from the cycle an activation vector is sampled until its result is at the plane's result port.
+
+    The exact sum of fp16 products comes in two halves, the low one in that cycle, the high one in the next.
+    """
     return geometry.superlanes + 1
 
 
 def acc_after_activate(geometry: Geometry) -> int:
-    """Cycles from the dispatch of an ABC to the dispatch of the ACC that takes its first result."""
+    """Cycles from the dispatch of an ABC to the dispatch of the ACC that takes its first result, whatever the type."""
     return mxm_latency(geometry)
+
+
+def acc_d_func(kind: ResultType) -> int:
+    """Cycles from the dispatch of an ACC in an EMIT mode until the sum is visible in the driven stream register."""
+    return ACC_D_FUNC_FP32 if kind is ResultType.FP32 else ACC_D_FUNC
+
+
+def acc_add_distance(kind: ResultType) -> int:
+    """Least distance from an ACC that writes an accumulator entry to one that reads it."""
+    return ACC_ADD_DISTANCE_FP32 if kind is ResultType.FP32 else ACC_ADD_DISTANCE
 
 
 def barrier(geometry: Geometry) -> int:
@@ -82,7 +98,7 @@ def d_func(instruction: Instruction, geometry: Geometry) -> int | None:
         case Alu():
             return alu_d_func(instruction.op) if instruction.drive else None
         case Accumulate():
-            return ACC_D_FUNC if instruction.mode in EMITTING else None
+            return acc_d_func(instruction.type) if instruction.mode in EMITTING else None
         case Shift() | Permute():
             return sxm_network_d_func(geometry)
         case Select() | Distribute() | Rotate() | Transpose() | Take():
@@ -92,5 +108,5 @@ def d_func(instruction: Instruction, geometry: Geometry) -> int | None:
 
 def drain(geometry: Geometry) -> int:
     """Cycles from the last Halt until nothing moves any more: the longest unit, the stagger and the whole belt."""
-    longest = max(2 * geometry.superlanes + 4, D_SKEW + 2 + MAX_ALU_STAGES)
+    longest = max(2 * geometry.superlanes + 4, D_SKEW + 2 + MAX_ALU_STAGES, ACC_D_FUNC_FP32)
     return longest + geometry.superlanes + geometry.boundaries

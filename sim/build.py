@@ -75,6 +75,11 @@ VERILATOR_FLAGS = (
     "-fno-dfg", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
 )
 
+# Kinds in which every register has a long expression of its own, used nowhere else: inlined there it costs nothing in
+# cycles that do not clock the register. By default Verilator computes the beginnings of long ones at every change.
+LONG_EXPRESSIONS = ("paircore_",)
+VERILATOR_LONG = ("--gate-stmts", "100000")
+
 # Verilator groups its output in "fast" files, run every cycle, and "slow" ones, run once at start.
 CXX_FLAGS = ("-std=c++20", "-faligned-new", "-fno-strict-aliasing", "-w", "-DVERILATOR=1", "-DVM_COVERAGE=0",
              "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0")
@@ -281,7 +286,8 @@ class _Job:
     @classmethod
     def plan(cls, design, parts, kinds, flat, extra):
         verilog = "\n".join([design.verilog, *map(tiles.stand_in, parts)])
-        return cls(design, verilog, _control(design, kinds, flat), tuple(_sources(verilog, extra)), VERILATOR_FLAGS,
+        flags = VERILATOR_FLAGS + (VERILATOR_LONG if design.name.startswith(LONG_EXPRESSIONS) else ())
+        return cls(design, verilog, _control(design, kinds, flat), tuple(_sources(verilog, extra)), flags,
                    tiles.prefix(design))
 
     @property

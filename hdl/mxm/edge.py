@@ -1,12 +1,16 @@
 """MXM edge: one superlane of one hemisphere's MXM, between the stream registers and the supercells."""
 
-from amaranth import Cat, Module, Mux, Signal
+from dataclasses import replace
+
+from amaranth import Cat, DomainRenamer, Module, Mux, Signal
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SUM_BITS, ActivationWave, PartialSums, sums_of
+from hdl.mxm.tandem import TAKEN_TO_ENTRY, TAKEN_TO_TOTAL, TandemColumn
+from hdl.stamp import stamp
 from hdl.stream import (
     DATA_BITS,
     Drive,
@@ -25,7 +29,9 @@ from isa.instructions import (
     DataType,
     InstallWeights,
     LoadWeights,
+    ResultType,
     issue_width,
+    layout,
 )
 
 QUEUES = tuple((kind, plane) for plane in range(PLANES_PER_HEMISPHERE) for kind in MXM_QUEUES)
@@ -46,11 +52,16 @@ class MxmEdge(Gated):
     - Accumulate takes ``result`` in t+1, reads and writes its accumulator entry at the end of that cycle and, in the
       EMIT modes, drives the four bytes of the 16 sums (low byte on the lowest stream), visible at e_out or w_out in
       t+2. A result without Accumulate is dropped.
+    - Activate of FP16, in plane 0, samples a pair of streams: ``activation[0]`` shows the low bytes in t+2 and
+      ``activation[1]`` the high ones, both with tandem. Its install bit and InstallWeights of FP16 install both planes.
+    - Accumulate of FP32, in plane 0, takes the halves of exact sums from the ``result`` of both planes in t+1 and t+2,
+      writes its entry, one of another 64, at the end of t+8 and drives like the others, visible in t+9.
 
     e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
     issue_in, issue_out: one bus for each of :data:`QUEUES`, each wide enough for all of them.
-    result, result_valid: the sums of column group k, for each plane. error: 1 for one cycle, t+2, if LoadWeights or
-    Activate sampled a stream that nobody drove, or Accumulate found no result.
+    result, result_valid: the sums of column group k, for each plane. result_tandem: ``result`` has the low halves of
+    fp16. error: 1 for one cycle, t+2, if LoadWeights or Activate sampled a stream that nobody drove, Accumulate found no
+    result of its type, plane 1 has an instruction of fp16, or its compute queue issues while plane 0's issues fp16.
 
     All registers stand behind a clock gate that is open only while something moves through the tile.
     """
@@ -70,7 +81,7 @@ def _ports(geometry: Geometry) -> dict:
         "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "issue_out": Out(ISSUE_BITS).array(len(QUEUES)),
         "activation": Out(ActivationWave()).array(planes),
         "row": Out(DATA_BITS).array(planes, LANES), "load": Out(geometry.superlanes).array(planes),
-        "result": In(PartialSums()).array(planes), "result_valid": In(1).array(planes),
+        "result": In(PartialSums()).array(planes), "result_valid": In(1).array(planes), "result_tandem": In(1),
         "error": Out(1),
     }
 
@@ -86,14 +97,17 @@ class EdgeCore(Core):
         m = Module()
         words = [instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=f"p{p}_{kind.value}")
                  for q, (kind, p) in enumerate(QUEUES)]
-        errors, drives = [], []
-        for p in range(PLANES_PER_HEMISPHERE):
-            first = p * len(MXM_QUEUES)
-            weights, compute, result = words[first:first + len(MXM_QUEUES)]
-            errors += [self._weights(m, p, weights), self._compute(m, p, compute, self.issue_in[first + 1])]
-            request, error = self._result(m, p, result)
+        weights, compute, results = (words[i::len(MXM_QUEUES)] for i in range(len(MXM_QUEUES)))
+        drives = []
+        errors = [self._weights(m, p, word) for p, word in enumerate(weights)]
+        errors += self._compute(m, compute, self.issue_in[1::len(MXM_QUEUES)])
+        for p, word in enumerate(results):
+            request, error = self._result(m, p, word)
             drives.append(request)
             errors.append(error)
+        request, error, busy = self._tandem_result(m, results[0])
+        drives.append(request)
+        errors += [error, is_a(results[1], Accumulate) & _fp32(results[1])]
         failed = Signal()
         m.d.sync += failed.eq(Cat(*errors).any())
         m.d.comb += self.error.eq(failed)
@@ -102,8 +116,9 @@ class EdgeCore(Core):
             requests = [Drive(selects[side], by_stream) for selects, by_stream in drives]
             stream_registers(m, incoming, outgoing, requests, name=name)
         opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
-        waves = [bit for wave in self.activation for bit in (wave.valid, wave.install)]
-        m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, *self.load, *waves, failed).any())
+        waves = [bit for wave in self.activation for bit in (wave.valid, wave.tandem, wave.install)]
+        m.d.comb += self.pending.eq(
+            Cat(*opcodes, self.e_out.driven, self.w_out.driven, *self.load, *waves, failed, busy).any())
         return m
 
     def _weights(self, m, p, word):
@@ -120,32 +135,52 @@ class EdgeCore(Core):
                 m.d.comb += self.row[p][i].eq(row)
         return loading & ~driven
 
-    def _compute(self, m, p, word, incoming):
-        """Sample an activation and start the install wave. Returns the operand error."""
+    def _compute(self, m, words, incoming):
+        """Sample activations and start the waves of both planes. Returns errors."""
+        tandem, high, driven = self._high_bytes(m, words[0])
+        (_, even_error), (odd, odd_error) = (self._bytes(m, p, word) for p, word in enumerate(words))
+        # decoded before the instruction register, so that the wave starts from a register in the sampling cycle
+        installs = [is_a(word, InstallWeights) | is_a(word, Activate) & fields(Activate, word)["install"]
+                    for word in incoming]
+        installs[1] = installs[1] | installs[0] & _fp16(incoming[0])
+        for p, (wave, install) in enumerate(zip(self.activation, installs, strict=True)):
+            started, follows = Signal(name=f"p{p}_install"), Signal(name=f"p{p}_tandem")
+            m.d.comb += [wave.install.eq(started), wave.tandem.eq(follows)]
+            m.d.sync += [started.eq(install), follows.eq(tandem)]
+        with m.If(tandem):
+            m.d.sync += odd.eq(high)
+        computing = Cat(is_a(words[1], cls) for cls in (Activate, InstallWeights)).any()
+        leading = tandem | self.activation[0].tandem | is_a(words[0], InstallWeights) & _fp16(words[0])
+        return [even_error, odd_error, tandem & ~driven, computing & (leading | _fp16(words[1]))]
+
+    def _high_bytes(self, m, word):
+        """Sample the upper stream of a pair. Returns whether it is one, its bytes, and whether they were driven."""
+        tandem = Signal()
+        m.d.comb += tandem.eq(is_a(word, Activate) & _fp16(word))
+        upper = fields(Activate, word)["stream"] | 1
+        (sampled,), driven = sample(m, self.e_in, self.w_in, upper, tandem, name="high")
+        return tandem, sampled[:DATA_BITS], driven
+
+    def _bytes(self, m, p, word):
+        """Sample the bytes of one plane. Returns their register and the operand error."""
         activating, field = is_a(word, Activate), fields(Activate, word)
         (sampled,), driven = sample(m, self.e_in, self.w_in, field["stream"], activating, name=f"p{p}_activation")
         wave = self.activation[p]
-        valid, install = Signal(name=f"p{p}_valid"), Signal(name=f"p{p}_install")
+        valid = Signal(name=f"p{p}_valid")
         data = Signal(DATA_BITS, name=f"p{p}_data", reset_less=True)
         unsigned = Signal(name=f"p{p}_unsigned", reset_less=True)
-        m.d.comb += [wave.valid.eq(valid), wave.install.eq(install), wave.data.eq(data), wave.unsigned.eq(unsigned)]
-        # decoded before the instruction register, so that the wave starts from a register in the sampling cycle
-        installing = is_a(incoming, InstallWeights) | is_a(incoming, Activate) & fields(Activate, incoming)["install"]
-        m.d.sync += [valid.eq(activating), install.eq(installing)]
+        m.d.comb += [wave.valid.eq(valid), wave.data.eq(data), wave.unsigned.eq(unsigned)]
+        m.d.sync += valid.eq(activating & ~_fp16(word))
         with m.If(activating):
             m.d.sync += [data.eq(sampled[:DATA_BITS]), unsigned.eq(field["type"] == DataType.UINT8)]
-        return activating & ~driven
+        return data, activating & ~driven
 
     def _result(self, m, p, word):
-        """Accumulators and result port. Returns ((eastward, westward select), words by stream) and the error."""
-        taking, field = is_a(word, Accumulate), fields(Accumulate, word)
+        """int32 accumulators and result port. Returns ((eastward, westward select), words by stream) and the error."""
+        taking, field = is_a(word, Accumulate) & ~_fp32(word), fields(Accumulate, word)
         mode = field["mode"]
         adds, emits, writes = Signal(name=f"p{p}_adds"), Signal(name=f"p{p}_emits"), Signal(name=f"p{p}_writes")
-        m.d.comb += [
-            adds.eq(mode.matches(AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR)),
-            emits.eq(taking & mode.matches(AccMode.EMIT, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR)),
-            writes.eq(taking & mode.matches(AccMode.START, AccMode.ADD, AccMode.EMIT_CLEAR)),
-        ]
+        m.d.comb += [adds.eq(_adds(mode)), emits.eq(taking & _emits(mode)), writes.eq(taking & _writes(mode))]
         totals = []
         for lane, result in enumerate(sums_of(self.result[p])):
             m.submodules[f"p{p}_acc{lane:x}"] = memory = Memory(shape=SUM_BITS, depth=ACCUMULATORS, init=[])
@@ -156,6 +191,65 @@ class EdgeCore(Core):
                 total.eq(result + Mux(adds, read.data, 0)), write.data.eq(Mux(emits, 0, total)),
             ]
             totals.append(total)
-        quad = [with_check_bits(Cat(total.word_select(b, 8) for total in totals)) for b in range(_SUM_BYTES)]
-        select = split_drive(field["stream"], emits, size=_SUM_BYTES)
-        return (select, [quad[i % _SUM_BYTES] for i in range(STREAMS)]), taking & ~self.result_valid[p]
+        return _drive(field["stream"], emits, totals), taking & ~self.result_valid[p]
+
+    def _tandem_result(self, m, word):
+        """fp32 accumulators of both planes. Returns what _result does, and whether anything is under way."""
+        taking = Signal()
+        m.d.comb += taking.eq(is_a(word, Accumulate) & _fp32(word))
+        halves = [Cat(pair) for pair in zip(*map(sums_of, self.result), strict=True)]
+        under_way = Signal(TAKEN_TO_TOTAL)   # bit i: an Accumulate took its low half i + 1 cycles ago
+        m.d.sync += under_way.eq(Cat(taking, under_way))
+        with gated(m, taking | under_way.any(), name="fp32") as domain:
+            stages = [fields(Accumulate, word)]
+            for i in range(TAKEN_TO_TOTAL):
+                stages.append({name: Signal(len(stages[0][name]), name=f"fp32_{name}_{i + 1}", reset_less=True)
+                               for name in ("mode", "entry", "stream")})
+                m.d[domain] += [value.eq(stages[i][name]) for name, value in stages[-1].items()]
+        using, writing = stages[TAKEN_TO_ENTRY], stages[TAKEN_TO_TOTAL]
+        emits, writes = Signal(name="fp32_emits"), Signal(name="fp32_writes")
+        m.d.comb += [emits.eq(under_way[-1] & _emits(writing["mode"])), writes.eq(under_way[-1] & _writes(writing["mode"]))]
+        totals = []
+        for lane, half in enumerate(halves):
+            m.submodules[f"fp32_acc{lane:x}"] = memory = Memory(shape=SUM_BITS, depth=ACCUMULATORS, init=[])
+            read, write = memory.read_port(domain="comb"), memory.write_port()
+            column = stamp(TandemColumn)
+            m.submodules[f"fp32_column{lane:x}"] = DomainRenamer(domain)(column)
+            total = Signal(SUM_BITS, name=f"fp32_total{lane:x}")
+            m.d.comb += [
+                column.half.eq(half), column.entry.eq(read.data), column.add.eq(_adds(using["mode"])),
+                total.eq(column.total), read.addr.eq(using["entry"]), write.addr.eq(writing["entry"]),
+                write.en.eq(writes), write.data.eq(Mux(emits, 0, total)),
+            ]
+            totals.append(total)
+        return _drive(writing["stream"], emits, totals), taking & ~self.result_tandem, under_way.any()
+
+
+def _fp16(word):
+    """1 if an instruction of a compute queue is one of fp16; both kinds have the type at the same place."""
+    return fields(Activate, word)["type"] == DataType.FP16
+
+
+assert layout(Activate)["type"] == replace(layout(InstallWeights)["type"], doc=layout(Activate)["type"].doc)
+
+
+def _fp32(word):
+    return fields(Accumulate, word)["type"] == ResultType.FP32
+
+
+def _adds(mode):
+    return mode.matches(AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR)
+
+
+def _emits(mode):
+    return mode.matches(AccMode.EMIT, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR)
+
+
+def _writes(mode):
+    return mode.matches(AccMode.START, AccMode.ADD, AccMode.EMIT_CLEAR)
+
+
+def _drive(stream, emits, totals):
+    """((eastward, westward select), words by stream) that drive 16 sums, low byte on the lowest stream."""
+    quad = [with_check_bits(Cat(total.word_select(b, 8) for total in totals)) for b in range(_SUM_BYTES)]
+    return split_drive(stream, emits, size=_SUM_BYTES), [quad[i % _SUM_BYTES] for i in range(STREAMS)]

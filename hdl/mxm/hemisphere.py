@@ -21,7 +21,8 @@ class Mxm(wiring.Component):
     superlane 0, one for each of :data:`hdl.mxm.edge.QUEUES`; the instructions climb by themselves.
 
     With S superlanes, a vector sampled in cycle Ts (superlane k: Ts + k) is at the result port of superlane j in
-    Ts + S + 1 + j: supercell (k, j) sees activations in Ts + 1 + k + j and its partial sums one cycle later.
+    Ts + S + 1 + j: supercell (k, j) sees activations in Ts + 1 + k + j and its partial sums one cycle later. Sums of fp16
+    are there in halves, the low one in that cycle, the high one in the next.
     edge, pair: the tile kinds, exchangeable for tests of the checks.
     """
 
@@ -62,6 +63,7 @@ def add_supercells(m: Module, edges: Sequence, *, pair: type = SupercellPair, na
         for p in range(PLANES_PER_HEMISPHERE):
             connect(m, northern.north[p], edge.result[p])
             m.d.comb += edge.result_valid[p].eq(northern.east[p].valid)
+        m.d.comb += edge.result_tandem.eq(northern.east[0].tandem)
 
 
 def _connect_pair(m, pair, edge, j, western, southern):

@@ -1,5 +1,7 @@
 """The golden executor: what each instruction does to values, where values are visible, and when."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,7 @@ from isa.instructions import (
     Permute,
     Read,
     ReadWrite,
+    ResultType,
     Rotate,
     Scatter,
     Select,
@@ -320,12 +323,12 @@ class Plane:
         plan = chip.plan(program)
         return plan, chip.execute(plan, chip.memory_image(program))
 
-    def emitted(self, plan, result, cycle):
-        """int32 [column] driven by the ACC at a cycle."""
+    def emitted(self, plan, result, cycle, kind=ResultType.INT32):
+        """int32 or fp32 [column] driven by the ACC at a cycle."""
         at = sorted((int(plan.drives.stream[v]), v) for v in range(1, plan.vectors)
                     if plan.producer(v).queue.name == f"MXM{self.plane}.result" and plan.producer(v).cycle == cycle)
-        assert all(plan.drives.cycle[v] == cycle + timing.ACC_D_FUNC for _, v in at)
-        return result.vectors[[v for _, v in at], 0].T.copy().view("<i4")[:, 0]
+        assert all(plan.drives.cycle[v] == cycle + timing.acc_d_func(kind) for _, v in at)
+        return result.vectors[[v for _, v in at], 0].T.copy().view("<f4" if kind is ResultType.FP32 else "<i4")[:, 0]
 
 
 def int8(rng, *shape):
@@ -333,7 +336,7 @@ def int8(rng, *shape):
 
 
 @pytest.mark.parametrize("plane", range(4))
-@pytest.mark.parametrize("kind", DataType, ids=lambda t: t.name)
+@pytest.mark.parametrize("kind", [DataType.INT8, DataType.UINT8], ids=lambda t: t.name)
 def test_a_plane_multiplies_vectors_by_its_matrix(g, rng, plane, kind):
     p, n = Plane(g, rng, plane), g.lanes
     weights = int8(rng, n, n)
@@ -410,6 +413,66 @@ def test_accumulators_follow_their_modes(g, rng):
             expected = r[i] + (0 if mode is AccMode.EMIT else entry)
             assert (p.emitted(plan, result, 61 + i + timing.acc_after_activate(g)) == expected).all(), mode
         entry = {AccMode.START: r[i], AccMode.ADD: entry + r[i], AccMode.EMIT_CLEAR: 0 * entry}.get(mode, entry)
+
+
+class Tandem(Plane):
+    """Both planes of a hemisphere with an fp16 matrix [input lane, output column]; loads and results by the rules."""
+
+    def load(self, cycle, weights, groups=None, start=0):
+        words = weights.astype(np.float16).view(np.uint16)
+        for byte in range(2):
+            self.plane += byte
+            super().load(cycle + byte * self.g.superlanes, words >> 8 * byte & 0xFF)
+            self.plane -= byte
+
+    def activate(self, cycle, vectors, install=0, kind=DataType.FP16):
+        queue = f"MXM{self.plane}.compute"
+        for i, v in enumerate(vectors):
+            word = v.astype(np.float16).view(np.uint16)
+            for byte in range(2):
+                self._feed(queue, cycle + 2 * i, self.stream(byte), 16 + byte, (word >> 8 * byte & 0xFF).astype(np.uint8))
+        self.placed.append((queue, cycle, Activate(stream=self.stream(0), n=len(vectors), install=install, type=kind)))
+
+    def accumulate(self, activated, n, mode, entry=0, offset=0):
+        super().accumulate(activated, n, mode, entry, offset)
+        queue, at, acc = self.placed[-1]
+        self.placed[-1] = queue, at, replace(acc, type=ResultType.FP32)
+
+
+@pytest.mark.parametrize("plane", [0, 2])
+def test_two_planes_multiply_fp16_vectors_by_their_matrix(g, rng, plane):
+    p, n = Tandem(g, rng, plane), g.lanes
+    weights, x = rng.integers(-64, 64, (n, n)) / 16, rng.integers(-99, 99, (6, n)) / 8   # sums are exact in fp32
+    p.load(60, weights)
+    start = 61 + g.superlanes
+    p.activate(start, x, install=1)
+    p.accumulate(start, 3, AccMode.START, entry=60)
+    p.accumulate(start + 6, 3, AccMode.EMIT_ADD, entry=60)
+    plan, result = p.run()
+    for i in range(3):
+        at = start + 6 + 2 * i + timing.acc_after_activate(g)
+        assert (p.emitted(plan, result, at, ResultType.FP32) == x[i] @ weights + x[3 + i] @ weights).all()
+
+
+def test_fp32_accumulators_follow_their_modes(g, rng):
+    p, n = Tandem(g, rng), g.lanes
+    weights, x = np.eye(n) * 2.0**15, rng.standard_normal((8, n)).astype(np.float16)
+    p.load(60, weights)
+    modes = [AccMode.START, AccMode.EMIT, AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR, AccMode.EMIT_ADD,
+             AccMode.START, AccMode.EMIT_CLEAR]
+    starts = [70 + 4 * i for i in range(len(modes))]
+    for i, (start, mode) in enumerate(zip(starts, modes, strict=True)):
+        p.activate(start, x[i:i + 1], install=int(i == 0))
+        p.accumulate(start, 1, mode, entry=63)
+    plan, result = p.run()
+    entry = np.zeros(n, np.float32)
+    for i, (start, mode) in enumerate(zip(starts, modes, strict=True)):
+        r = (x[i].astype(np.float32) * 2.0**15).astype(np.float32)
+        if mode in EMITTING:
+            at = start + timing.acc_after_activate(g)
+            expected = r if mode is AccMode.EMIT else (entry + r).astype(np.float32)
+            assert (p.emitted(plan, result, at, ResultType.FP32) == expected).all(), mode
+        entry = {AccMode.START: r, AccMode.ADD: entry + r, AccMode.EMIT_CLEAR: 0 * entry}.get(mode, entry)
 
 
 # ---- SXM ----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from isa.instructions import (
     Activate,
     Alu,
     Countdown,
+    DataType,
     Distribute,
     Format,
     Gather,
@@ -28,6 +29,7 @@ from isa.instructions import (
     Read,
     ReadWrite,
     Repeat,
+    ResultType,
     Rotate,
     Scatter,
     Select,
@@ -285,12 +287,12 @@ def test_an_accumulate_must_meet_its_result(off):
 
 @pytest.mark.parametrize("mode", [AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR])
 def test_an_entry_is_started_before_it_is_read(mode):
-    refused(matrix(mode=mode), "MXM2.result cycle 44: .* reads accumulator entry 5 in cycle 44, before a START")
+    refused(matrix(mode=mode), "MXM2.result cycle 44: .* reads INT32 accumulator entry 5 in cycle 44, before a START")
     second = [("MXM2.compute", 42, Activate(stream=E(0), n=1)), read_for("MXM2.compute", 42, E(0), "MEM_W0"),
               ("MXM2.result", 45, Accumulate(mode=mode, n=1, entry=5))]
     checked(matrix(then=second))
     second[-1] = ("MXM2.result", 45, Accumulate(mode=mode, n=1, entry=4))
-    refused(matrix(then=second), "reads accumulator entry 4 in cycle 45")
+    refused(matrix(then=second), "reads INT32 accumulator entry 4 in cycle 45")
 
 
 def test_additions_to_one_entry_keep_their_distance(monkeypatch):
@@ -298,7 +300,97 @@ def test_additions_to_one_entry_keep_their_distance(monkeypatch):
               ("MXM2.result", 45, Accumulate(mode=AccMode.ADD, n=1, entry=5))]
     checked(matrix(then=second))
     monkeypatch.setattr(timing, "ACC_ADD_DISTANCE", 2)
-    refused(matrix(then=second), "entry 5 less than 2 cycles after MXM2.result cycle 44")
+    refused(matrix(then=second), "INT32 accumulator entry 5 less than 2 cycles after MXM2.result cycle 44")
+
+
+FP16, FP32 = DataType.FP16, ResultType.FP32
+
+
+def tandem(load=(40, 40), activate=41, kind=FP16, acc=None, mode=AccMode.START, result=FP32, then=(), pair=2):
+    """Load planes 2 and 3 from one SG16, install both with the first of one or more fp16 vectors, take its result."""
+    placed = []
+    for plane, first in enumerate(load):
+        for group in range(2):
+            placed += all_reads("MXM2.weights", first + group, E(16), 16, "E")
+            placed.append((f"MXM{2 + plane}.weights", first + group, LoadWeights(stream=E(16), group=group, n=1)))
+    placed += vector(activate, pair)
+    placed.append(("MXM2.compute", activate, Activate(stream=E(0), n=1, install=1, type=kind)))
+    acc = activate + timing.acc_after_activate(G) if acc is None else acc
+    placed.append(("MXM2.result", acc, Accumulate(mode=mode, n=1, entry=5, type=result)))
+    return [*dict.fromkeys(placed), *then]
+
+
+def vector(cycle, size=2):
+    return [read_for("MXM2.compute", cycle, E(i), f"MEM_W{i}") for i in range(size)]
+
+
+def more(cycle, mode=AccMode.ADD, entry=5, kind=FP16, result=FP32):
+    """Another vector and its result."""
+    at = cycle + timing.acc_after_activate(G)
+    return [*vector(cycle), ("MXM2.compute", cycle, Activate(stream=E(0), n=1, type=kind)),
+            ("MXM2.result", at, Accumulate(mode=mode, n=1, entry=entry, type=result))]
+
+
+def test_fp16_samples_a_pair_of_streams():
+    checked(tandem())
+    refused(tandem(pair=1), "MXM2.compute cycle 41: .* samples E1 at .* in cycle 42, which nothing drives")
+
+
+def test_fp16_installs_the_buffers_of_both_planes():
+    checked(tandem(load=(40, 30)))
+    refused(tandem(load=(40, 41)), "MXM3.weights cycle 41: .* overwrites column group 0 in cycle 41, in which MXM2")
+    refused(tandem(load=(30, 42)), "MXM2.compute cycle 41: .* installs column group 0 in cycle 41, before it is loaded; "
+                                   "MXM3.weights cycle 42: .* comes too late")
+    no_install = [(q, c, replace(i, install=0) if isinstance(i, Activate) else i) for q, c, i in tandem(activate=45)]
+    refused(no_install, "MXM2.compute cycle 45: .* uses weights before any are installed")
+    checked([*no_install, ("MXM2.compute", 44, InstallWeights(type=FP16))])
+    refused([*no_install, ("MXM2.compute", 44, InstallWeights())], "MXM2.compute cycle 45: .* uses weights before any")
+    checked([*no_install, ("MXM2.compute", 44, InstallWeights()), ("MXM3.compute", 43, InstallWeights())])
+
+
+@pytest.mark.parametrize("other", [InstallWeights(), Activate(stream=E(0), n=1)], ids=lambda i: type(i).__name__)
+def test_the_odd_plane_is_idle_while_fp16_issues(other):
+    """Its reads are those of the fp16 vector in cycle 41; in the others they are added."""
+    installed = ("MXM3.compute", 43, InstallWeights())
+    for cycle, legal in ((48, True), (49, False), (50, False), (51, True)):
+        reads = vector(cycle, 1) if isinstance(other, Activate) and cycle != 49 else []
+        placed = [*tandem(activate=49), installed, *reads, ("MXM3.compute", cycle, other)]
+        if legal:
+            checked(placed)
+        else:
+            refused(placed, f"MXM3.compute cycle {cycle}: .* issues while MXM2.compute cycle 49: .* on both planes")
+    install = ("MXM2.compute", 47, InstallWeights(type=FP16))
+    for cycle, legal in ((46, True), (47, False), (48, True)):
+        reads = vector(cycle, 1) if isinstance(other, Activate) else []
+        placed = [*tandem(activate=49), installed, install, *reads, ("MXM3.compute", cycle, other)]
+        if legal:
+            checked(placed)
+        else:
+            refused(placed, f"MXM3.compute cycle {cycle}: .* issues while MXM2.compute cycle 47: .* on both planes")
+
+
+def test_an_accumulate_takes_results_of_its_type():
+    refused(tandem(result=ResultType.INT32), "MXM2.result cycle 44: .* takes INT32, but MXM2.compute cycle 41: .* FP32")
+    refused(matrix(then=more(43, kind=DataType.UINT8)), "MXM2.result cycle 46: .* takes FP32, but .* gives INT32")
+    refused(tandem(acc=45), "takes the result of an activation issued in cycle 42: there is none")
+    odd = ("MXM3.result", 44, Accumulate(mode=AccMode.EMIT, n=1))
+    refused(tandem(then=[odd]), "MXM3.result cycle 44: .* takes the result of an activation issued in cycle 41: there is")
+
+
+def test_fp32_entries_are_others_than_int32_entries():
+    refused(tandem(mode=AccMode.ADD), "reads FP32 accumulator entry 5 in cycle 44, before a START")
+    refused(tandem(then=more(45, kind=DataType.INT8, result=ResultType.INT32)), "reads INT32 accumulator entry 5 in")
+    refused(tandem(then=more(45, entry=4)), "reads FP32 accumulator entry 4 in cycle 48")
+
+
+@pytest.mark.parametrize("mode", [AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR])
+def test_additions_to_one_fp32_entry_keep_their_distance(mode):
+    distance = timing.ACC_ADD_DISTANCE_FP32
+    assert distance > 2
+    checked(tandem(then=more(41 + distance, mode)))
+    refused(tandem(then=more(43, mode)), f"reads FP32 accumulator entry 5 less than {distance} cycles after MXM2.result "
+                                         f"cycle 44")
+    checked(tandem(then=more(43, AccMode.START)))
 
 
 # ---- queues, ranges, whole programs -------------------------------------------------------------------------------

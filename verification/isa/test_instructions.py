@@ -13,15 +13,19 @@ from isa.instructions import (
     UNARY,
     AccMode,
     Accumulate,
+    Activate,
     Alu,
+    DataType,
     Format,
     Halt,
+    InstallWeights,
     InstructionError,
     LoadWeights,
     Nop,
     Op,
     Read,
     ReadWrite,
+    ResultType,
     Shift,
     Source,
     Write,
@@ -29,6 +33,7 @@ from isa.instructions import (
     check_for,
     decode,
     encode,
+    in_tandem,
     issue_width,
     layout,
     op_named,
@@ -158,6 +163,8 @@ def test_the_issue_bus_holds_every_field_of_its_instructions(kind):
      "out_stream: W3 is not aligned"),
     (lambda: LoadWeights(stream=8, group=0, n=1), "stream: E8 is not aligned to a group of 16"),
     (lambda: Accumulate(entry=60, n=5, mode=AccMode.ADD), "entries 60..64 go beyond entry 63"),
+    (lambda: Activate(stream=35, n=1, type=DataType.FP16), "stream: W3 is not aligned to a group of 2"),
+    (lambda: Activate(stream=0, n=1, type=3), "Activate.type = 3 is outside 0..2"),
 ])
 def test_contradicting_fields_are_refused(make, message):
     with pytest.raises(InstructionError, match=message):
@@ -173,6 +180,9 @@ def test_contradicting_fields_are_refused(make, message):
     (LoadWeights(stream=0, group=1, n=2), QueueKind.MXM_WEIGHTS, 0, "column groups 1..2 are outside 0..1"),
     (Shift(stream=0, out_stream=0, amount=33, up=1), QueueKind.SXM_SHIFT, 0, "amount = 33 is more than the 32 lanes"),
     (Alu(op=Op.MOV, a=Source.OWN), QueueKind.VXM, 16, "ALU 16 is outside 0..15"),
+    (Activate(stream=2, n=1, type=DataType.FP16), QueueKind.MXM_COMPUTE, 1, "Activate of FP16 .* of the even plane 0"),
+    (InstallWeights(type=DataType.FP16), QueueKind.MXM_COMPUTE, 3, "InstallWeights of FP16 .* even plane 2, .* plane 3"),
+    (Accumulate(mode=AccMode.EMIT, n=1, type=ResultType.FP32), QueueKind.MXM_RESULT, 3, "Accumulate of FP32 .* plane 2"),
 ])
 def test_a_queue_refuses_what_its_geometry_or_unit_does_not_take(instruction, kind, unit, message):
     with pytest.raises(InstructionError, match=message):
@@ -199,9 +209,20 @@ def _takes(alu, unit):
     return True
 
 
+@pytest.mark.parametrize("unit", range(4))
+def test_every_plane_takes_int8_and_even_planes_take_fp16(unit):
+    for kind in DataType:
+        if unit % 2 and kind is DataType.FP16:
+            continue
+        check_for(Activate(stream=34, n=1, type=kind), QueueKind.MXM_COMPUTE, SMALL, unit)
+        check_for(InstallWeights(type=kind), QueueKind.MXM_COMPUTE, SMALL, unit)
+        check_for(Accumulate(mode=AccMode.EMIT, n=1, type=kind.result), QueueKind.MXM_RESULT, SMALL, unit)
+
+
 def test_only_nop_and_bursts_last_longer_than_a_cycle(rng):
     for cls in BUILT:
         instruction = drawn(cls, rng)
         expected = instruction.n if cls.__name__ in ("Nop", "LoadWeights", "Activate", "Accumulate") else 1
-        assert instruction.duration == expected
+        assert instruction.duration == expected * instruction.interval
+        assert instruction.interval == (2 if in_tandem(instruction) and cls is not InstallWeights else 1)
     assert Nop(n=65535).duration == 65535 and Halt().duration == 1

@@ -12,6 +12,7 @@ from isa.instructions import (
     Activate,
     Alu,
     Countdown,
+    DataType,
     Gather,
     Halt,
     InstallWeights,
@@ -23,6 +24,7 @@ from isa.instructions import (
     Read,
     ReadWrite,
     Repeat,
+    ResultType,
     Scatter,
     Source,
     Sync,
@@ -97,6 +99,17 @@ def test_a_burst_issues_in_consecutive_cycles_and_moves_on():
     assert [i.entry for _, i in issued([acc, Halt()], RESULT)] == [62, 63]
 
 
+def test_a_burst_of_fp16_issues_every_second_cycle():
+    text = [Activate(stream=2, n=3, type=DataType.FP16, install=1), Activate(stream=0, n=1), Halt()]
+    assert [(c, i.n, i.type, i.install) for c, i in issued(text, "MXM2.compute")] == [
+        (0, 1, DataType.FP16, 1), (2, 1, DataType.FP16, 0), (4, 1, DataType.FP16, 0), (6, 1, DataType.INT8, 0)]
+    acc = Accumulate(entry=61, n=3, mode=AccMode.ADD, type=ResultType.FP32)
+    assert [(c, i.entry) for c, i in issued([acc, acc, Halt()], "MXM2.result")] == [
+        (0, 61), (2, 62), (4, 63), (6, 61), (8, 62), (10, 63)]
+    text = [Activate(stream=2, n=2, type=DataType.FP16, install=1), Repeat(n=1, d=4), InstallWeights(), Halt()]
+    assert [c for c, _ in issued(text, "MXM2.compute")] == [0, 2, 4, 6, 8]
+
+
 def test_repeat_of_a_burst_issues_the_whole_burst():
     text = [Activate(stream=0, n=3, install=1), Repeat(n=1, d=5), InstallWeights(), Halt()]
     assert [(c, getattr(i, "install", None)) for c, i in issued(text, COMPUTE)] == [
@@ -140,6 +153,8 @@ def test_barriers_follow_each_other_whoever_notifies():
     ({"VXM0": [Alu(op=Op.MOV, a=Source.OWN), Repeat(n=2, d=3), Countdown(d=7), Halt()]},
      "VXM0 entry 2: Countdown at cycle 7 follows no Repeat of a MEM queue"),
     ({COMPUTE: [Activate(stream=0, n=4), Repeat(n=1, d=3), Halt()]},
+     "Repeat distance 3 is shorter than the 4 cycles of Activate"),
+    ({COMPUTE: [Activate(stream=0, n=2, type=DataType.FP16), Repeat(n=1, d=3), Halt()]},
      "Repeat distance 3 is shorter than the 4 cycles of Activate"),
     ({"MEM_W0": [Nop(n=3), Sync(), Halt()]}, "MEM_W0 parks at its Sync at cycle 3 and nothing releases it"),
     ({"MEM_W0": [Nop(n=3), Sync(), Halt()], "VXM2": [Nop(n=2), Notify(), Halt()]},

@@ -526,7 +526,7 @@ class _Generator:
         plane = self.rng.randrange(PLANES) if plane is None else plane
         queue = self._plane_queue(QueueKind.MXM_COMPUTE, plane)
         n = self.rng.choice((1, 1, 2, 3, 9))
-        activate = Activate(stream=self._stream(queue), n=n, type=self.rng.choice(list(DataType)), install=install)
+        activate = Activate(stream=self._stream(queue), n=n, type=self.rng.choice((DataType.INT8, DataType.UINT8)), install=install)
 
         def place(at, _):
             self._place(queue, at, activate)
