@@ -1,5 +1,6 @@
 """Files in llama2.c's formats, written from the formats' description, and where the real ones are."""
 
+import string
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,10 +34,11 @@ def checkpoint(weights: LlamaWeights) -> bytes:
 
 
 def pieces_of(vocab: int, merged: Sequence[str] = ()) -> list[bytes]:
-    """A vocabulary: three special tokens, all bytes by name, merged tokens, then single characters from the space on."""
-    special = [b"<unk>", b"\n<s>\n", b"\n</s>\n", *(b"<0x%02X>" % byte for byte in range(256))]
-    pieces = special + [piece.encode() for piece in merged]
-    return (pieces + [chr(ord(" ") + i).encode() for i in range(vocab)])[:vocab]
+    """A vocabulary: three special tokens, all bytes by name, space and small letters, merged tokens, other characters."""
+    special = ["<unk>", "\n<s>\n", "\n</s>\n", *(f"<0x{byte:02X}>" for byte in range(256))]
+    others = [chr(ord("!") + i) for i in range(vocab)]
+    pieces = dict.fromkeys([*special, " ", *string.ascii_lowercase, *merged, *others])
+    return [piece.encode() for piece in pieces][:vocab]
 
 
 def tokenizer(pieces: Sequence[bytes], scores: Sequence[float] | None = None) -> bytes:
