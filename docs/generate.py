@@ -43,7 +43,7 @@ from isa.instructions import (  # noqa: E402
 from isa.issue import expand  # noqa: E402
 from isa.program import Program, Segment  # noqa: E402
 from lpu.session import PRECISION, compile_model  # noqa: E402
-from models.catalogue import NAMES  # noqa: E402
+from models.catalogue import CALCULATORS  # noqa: E402
 
 SMALL = geometry.named("small")
 DISPATCH = "T"
@@ -363,7 +363,7 @@ def _compiled(name: str):
 
 def _steps() -> str:
     rows = []
-    for name in NAMES:
+    for name in CALCULATORS:
         program = _compiled(name)
         rows.append([f"`{name}`", PRECISION.get(name, "int8"), program.cycles, program.notes["bound"],
                      sum(map(len, program.texts.values())), len(program.expand().issues)])

@@ -6,7 +6,7 @@ docstrings; "..." stands for any batch axes. RMSNorm: Zhang and Sennrich 2019. R
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -203,15 +203,20 @@ class Llama:
 
         Ties go to the lowest token. The prompt must not be empty.
         """
+        return list(self.tokens(prompt, max_new, stop))
+
+    def tokens(self, prompt: Sequence[int], max_new: int, stop: Iterable[int]) -> Iterator[int]:
+        """The tokens of `generate` as they come."""
         if len(prompt) == 0:
             raise ValueError("the prompt is empty")
-        cache, stop, made = KvCache(self.config.layers), frozenset(stop), []
+        cache, stop = KvCache(self.config.layers), frozenset(stop)
         tokens = np.asarray(prompt)
-        while len(made) < max_new and (not made or made[-1] not in stop):
-            logits = self.forward(tokens, cache)
-            made.append(int(np.argmax(logits[-1])))
-            tokens = np.asarray(made[-1:])
-        return made
+        for _ in range(max_new):
+            token = int(np.argmax(self.forward(tokens, cache)[-1]))
+            yield token
+            if token in stop:
+                return
+            tokens = np.asarray([token])
 
 
 def _prefixed(observe: Observer, prefix: str) -> Observer:

@@ -25,7 +25,7 @@ from models.tokenizer import TokenError
 from sim.build import BuildError
 from sim.machine import GoldenMachine, MachineError, RtlMachine, chip_model
 
-from .session import compile_model, float_answer, generate
+from .session import Generation, answer_tokens, compile_model, float_tokens, spoken
 
 # what a user can cause; anything else is a bug and keeps its traceback
 _USER_ERRORS = (BuildError, CheckError, GeometryError, GoldenError, GraphError, HostError, InstructionError, IssueError,
@@ -58,6 +58,7 @@ def _parser():
     run = commands.add_parser("run", help="answer a prompt")
     run.add_argument("model", metavar="MODEL", help=f"one of {', '.join(NAMES)}")
     run.add_argument("--prompt", required=True, help="write --prompt=-1 if it begins with a minus")
+    run.add_argument("--tokens", type=int, metavar="N", help="at most N new tokens (default: what the model usually needs)")
     run.add_argument("--on", choices=("rtl", "golden", "float"), default="rtl",
                      help="the RTL in simulation, the golden model, or the float64 model (default: rtl)")
     run.add_argument("--geometry", default="small", help=f"one of {', '.join(geometry.NAMES)} (default: small)")
@@ -77,22 +78,31 @@ def _parser():
 
 def _run(options):
     chip = geometry.named(options.geometry)
+    model = load_model(options.model)
+    model.max_new(model.encode(options.prompt), options.tokens)   # refuse a bad request before anything is built
     if options.on == "float":
-        print(float_answer(load_model(options.model), options.prompt))
+        _print_text(spoken(model, options.prompt, float_tokens(model, options.prompt, options.tokens)))
         return
-    load_model(options.model).encode(options.prompt)   # refuse a bad prompt before anything is built
     compiled = compile_model(options.model, chip)
     if options.on == "rtl":
         machine = RtlMachine(chip, model=chip_model(chip, progress=functools.partial(print, file=sys.stderr, flush=True)))
     else:
         machine = GoldenMachine(chip)
-    with machine:
-        cycles = []
-        generation = generate(compiled, options.prompt, machine, on_step=lambda _, result: cycles.append(result.cycles))
     for part, place in WHERE:
         print(f"{part:<45} {place if place == 'host' else options.on}", file=sys.stderr)
+    with machine:
+        cycles = []
+        tokens = answer_tokens(Generation(compiled, options.prompt, options.tokens), machine,
+                               on_step=lambda _, result: cycles.append(result.cycles))
+        _print_text(spoken(model, options.prompt, tokens))
     print(f"{len(cycles)} steps, {sum(cycles)} cycles", file=sys.stderr)
-    print(generation.answer)
+
+
+def _print_text(pieces):
+    """Print a text piece by piece, as soon as each is there."""
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
 
 
 def _compile(options):

@@ -1,7 +1,8 @@
 """From a model's name to answers: compiles a model for a geometry and generates text on any machine."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from compiler.compile import compile_llama
 from compiler.host import StepHost
@@ -29,48 +30,61 @@ class Compiled:
 def compile_model(name: str, geometry: Geometry) -> Compiled:
     """Compile a model of the catalogue. Raises models.llama.ModelError and the compiler's errors."""
     model = load_model(name)
-    calibration = calibrate(model.weights, model.task_tokens())
+    calibration = calibrate(model.weights, example_texts(model))
     program = compile_llama(model.weights, calibration, geometry, precision=PRECISION.get(name, "int8"))
     program.notes["model"] = name
     return Compiled(model, program, StepHost(program, model.weights.embedding))
 
 
+def example_texts(model: Model) -> list[list[int]]:
+    """The examples of a model, prompt and answer; where there is no right answer the float64 model writes one."""
+    judge, room = Llama(model.weights), model.weights.config.max_positions
+    return [prompt + (judge.generate(prompt, room - len(prompt), model.stops) if answer is None else answer)
+            for prompt, answer in model.examples()]
+
+
 @dataclass
 class Generation:
-    """Greedy answer to a prompt, one token a step: the prompt is fed token by token, then the answer's own tokens."""
+    """Greedy answer to a prompt, one token a step: the prompt is fed token by token, then the answer's own tokens.
+
+    limit: how many new tokens, by default the model's usual number.
+    """
 
     compiled: Compiled
     prompt: str
+    limit: int | None = None
     tokens: list[int] = field(init=False)
     answer_tokens: list[int] = field(default_factory=list)
     position: int = 0
     done: bool = False
 
     def __post_init__(self):
-        self.tokens = self.compiled.model.encode(self.prompt)
-        self.room = min(self.compiled.model.max_new(self.tokens), self.compiled.host.context - len(self.tokens) + 1)
+        model = self.compiled.model
+        self.tokens = model.encode(self.prompt)
+        self.room = min(model.max_new(self.tokens, self.limit), self.compiled.host.context - len(self.tokens) + 1)
 
     @property
     def answer(self) -> str:
         """The text so far."""
-        return self.compiled.model.tokenizer.decode(self.answer_tokens)
+        return self.compiled.model.text(self.tokens, self.answer_tokens)
 
     def put_inputs(self, machine: Machine):
         """Write the inputs of the next step."""
         for name, values in self.compiled.host.inputs(self._next_input(), self.position).items():
             machine.put(name, values)
 
-    def take(self, machine: Machine):
-        """Read the logits of the step that ran, and go on."""
+    def take(self, machine: Machine) -> int | None:
+        """Read the logits of the step that ran, and go on; returns the token that it added to the answer, if any."""
         self.position += 1
         if self.done or self.position < len(self.tokens):
-            return
+            return None
         token = self.compiled.host.next_token(machine.get("logits"))
-        if token == self.compiled.model.tokenizer.stop:
+        if token in self.compiled.model.stops:
             self.done = True
-            return
+            return None
         self.answer_tokens.append(token)
         self.done = len(self.answer_tokens) >= self.room
+        return token
 
     def _next_input(self):
         """A finished answer repeats its last token: its image idles along in a batch."""
@@ -80,16 +94,29 @@ class Generation:
         return self.answer_tokens[min(at, len(self.answer_tokens) - 1)] if self.answer_tokens else self.tokens[-1]
 
 
-def generate(compiled: Compiled, prompt: str, machine: Machine, *, trace: bool = False,
-             on_step: Callable[[Generation, RunResult], None] = lambda generation, result: None) -> Generation:
-    """Answer a prompt on a machine; on_step sees every step after it ran."""
-    generation = Generation(compiled, prompt)
-    machine.load(compiled.program)
+def _nothing(generation: Generation, result: RunResult) -> None:
+    """The on_step of a run that nobody watches."""
+
+
+def answer_tokens(generation: Generation, machine: Machine, *, trace: bool = False,
+                  on_step: Callable[[Generation, RunResult], None] = _nothing) -> Iterator[int]:
+    """Generate an answer on a machine; gives its tokens as they come. on_step sees every step after it ran."""
+    machine.load(generation.compiled.program)
     while not generation.done:
         generation.put_inputs(machine)
         result = machine.run(trace=trace)
-        generation.take(machine)
+        token = generation.take(machine)
         on_step(generation, result)
+        if token is not None:
+            yield token
+
+
+def generate(compiled: Compiled, prompt: str, machine: Machine, *, limit: int | None = None, trace: bool = False,
+             on_step: Callable[[Generation, RunResult], None] = _nothing) -> Generation:
+    """Answer a prompt on a machine; arguments as those of Generation and answer_tokens."""
+    generation = Generation(compiled, prompt, limit)
+    for _ in answer_tokens(generation, machine, trace=trace, on_step=on_step):
+        pass
     return generation
 
 
@@ -113,8 +140,20 @@ def golden_answers(compiled: Compiled, prompts: list[str]) -> list[Generation]:
     return list(golden_steps(compiled, prompts))[-1][1]
 
 
-def float_answer(model: Model, prompt: str) -> str:
-    """Answer of the float64 model."""
+def float_tokens(model: Model, prompt: str, limit: int | None = None) -> Iterator[int]:
+    """Tokens of the float64 model's answer as they come; a stop token that ends it is the last one."""
     tokens = model.encode(prompt)
-    made = Llama(model.weights).generate(tokens, model.max_new(tokens), [model.tokenizer.stop])
-    return model.tokenizer.decode(t for t in made if t != model.tokenizer.stop)
+    return Llama(model.weights).tokens(tokens, model.max_new(tokens, limit), model.stops)
+
+
+def spoken(model: Model, prompt: str, answer: Iterable[int]) -> Iterator[str]:
+    """The text of an answer in pieces, each as soon as the tokens for it have come; together they are `model.text`."""
+    decoder = model.tokenizer.decoder()
+    for token in chain(model.encode(prompt) if model.echoes else (), answer):
+        yield decoder.feed(token)
+    yield decoder.finish()
+
+
+def float_answer(model: Model, prompt: str, limit: int | None = None) -> str:
+    """Answer of the float64 model."""
+    return "".join(spoken(model, prompt, float_tokens(model, prompt, limit)))

@@ -4,14 +4,23 @@ The four `mathformer/*` models compute with one-digit numbers. They are read fro
 package `mathformer`, whose code is never imported: a prompt is its characters with `=` appended, without a start
 token; the answer is generated greedily until the stop token. Division answers `Q<quotient>R<remainder>`, with a
 remainder of 0 too.
+
+`stories260K` continues a text: a start token, the tokens of the prompt, then what the model finds most likely until a
+start or end token. Its two files come from the project llama2.c and are not part of this one; see `models_folder`.
 """
 
 import importlib.metadata
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+from models import bpe
+from models.bpe import BpeTokenizer, load_bpe
 from models.llama import LlamaWeights, ModelError, load_llama
+from models.llama2c import load_llama2c
 from models.tokenizer import CharTokenizer, TokenError, load_tokenizer
 
 PACKAGE, VERSION = "mathformer", "2.0.0"
@@ -44,57 +53,160 @@ _ENTRIES = {
     ),
 }
 
-NAMES = tuple(_ENTRIES)
+STORIES = "stories260K"
+_STORIES_FILES = {"stories260K.bin": "the checkpoint 'stories260K'", "tok512.bin": "its tokenizer"}
+
+STORY_TOKENS = 100
+"""How many tokens a story is continued by, unless asked otherwise."""
+
+STORY_OPENINGS = ("", "One day", "Tom and his dog", "He")
+"""Beginnings whose continuations show the range of values inside the model."""
+
+CALCULATORS = tuple(_ENTRIES)
+"""The models that every installation has, trained for a task with right answers."""
+
+NAMES = (*CALCULATORS, STORIES)
 """The names `load_model` knows."""
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model of the catalogue: its weights, its tokenizer, and how to talk to it.
-
-    `task` is every prompt the model was trained for with the right answer.
-    """
+class Model(ABC):
+    """A model of the catalogue: its weights, its tokenizer, and how to talk to it."""
 
     name: str
     weights: LlamaWeights
-    tokenizer: CharTokenizer
-    task: tuple[tuple[str, str], ...]
+    tokenizer: CharTokenizer | BpeTokenizer
 
+    usual: ClassVar[int]
+    """How many new tokens are made unless asked otherwise, the stop token included."""
+
+    echoes: ClassVar[bool]
+    """Whether the text of an answer begins with the prompt."""
+
+    @property
+    @abstractmethod
+    def stops(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+
+    @abstractmethod
     def encode(self, prompt: str) -> list[int]:
         """Tokens that make the model answer `prompt`.
 
-        Raises `TokenError` for an empty prompt, a character outside the vocabulary, or more tokens than leave room to
-        answer.
+        Raises `TokenError` for a prompt the tokenizer cannot spell, or more tokens than leave room to answer.
         """
-        if not prompt:
-            raise TokenError("the prompt is empty")
-        tokens = self.tokenizer.encode(prompt if "=" in prompt else prompt + "=")
+
+    @abstractmethod
+    def examples(self) -> list[tuple[list[int], list[int] | None]]:
+        """Encoded prompts as the model meets them, each with the right answer; None where the model's own is right."""
+
+    def max_new(self, prompt: Sequence[int], wanted: int | None = None) -> int:
+        """How many tokens may follow an encoded prompt: `wanted`, else the usual number or as many as have room.
+
+        The last one takes no position. Raises `TokenError` if the wanted number is not at least 1 or has no room.
+        """
+        room = self.weights.config.max_positions - len(prompt) + 1
+        if wanted is None:
+            return min(self.usual, room)
+        if not 1 <= wanted <= room:
+            raise TokenError(f"{wanted} new tokens are wanted; after a prompt of {len(prompt)} tokens {self.name} makes 1 to {room}")
+        return wanted
+
+    def text(self, prompt: Sequence[int], answer: Sequence[int]) -> str:
+        """What an answer to an encoded prompt says."""
+        return self.tokenizer.decode([*(prompt if self.echoes else ()), *answer])
+
+    _added: ClassVar[str]
+    """What `encode` adds to a prompt, for messages."""
+
+    def _with_room(self, tokens: list[int]) -> list[int]:
         room = self.weights.config.max_positions
         if len(tokens) >= room:
-            raise TokenError(f"the prompt is {len(tokens)} tokens with its '=', {self.name} takes at most {room - 1}")
+            raise TokenError(f"the prompt is {len(tokens)} tokens with {self._added}, {self.name} takes at most {room - 1}")
         return tokens
 
-    def max_new(self, prompt: Sequence[int]) -> int:
-        """How many tokens an answer to an encoded prompt may have: the last one takes no position."""
-        return min(MAX_ANSWER, self.weights.config.max_positions - len(prompt) + 1)
 
-    def task_tokens(self) -> list[list[int]]:
-        """The token sequence of every prompt of the task with its right answer and the stop token."""
+@dataclass(frozen=True)
+class Calculator(Model):
+    """A model that answers problems; `task` is every prompt it was trained for with the right answer."""
+
+    task: tuple[tuple[str, str], ...]
+
+    usual, echoes, _added = MAX_ANSWER, False, "its '='"
+
+    @property
+    def stops(self) -> frozenset[int]:
+        return frozenset([self.tokenizer.stop])
+
+    def encode(self, prompt: str) -> list[int]:
+        if not prompt:
+            raise TokenError("the prompt is empty")
+        return self._with_room(self.tokenizer.encode(prompt if "=" in prompt else prompt + "="))
+
+    def examples(self) -> list[tuple[list[int], list[int] | None]]:
         encode, stop = self.tokenizer.encode, self.tokenizer.stop
-        return [self.encode(prompt) + encode(answer) + [stop] for prompt, answer in self.task]
+        return [(self.encode(prompt), [*encode(answer), stop]) for prompt, answer in self.task]
+
+
+@dataclass(frozen=True)
+class Storyteller(Model):
+    """A model that continues a text, or begins one if the prompt is empty."""
+
+    usual, echoes, _added = STORY_TOKENS, True, "the start token"
+
+    @property
+    def stops(self) -> frozenset[int]:
+        return frozenset([bpe.START, bpe.END])
+
+    def encode(self, prompt: str) -> list[int]:
+        return self._with_room(self.tokenizer.encode(prompt))
+
+    def examples(self) -> list[tuple[list[int], list[int] | None]]:
+        return [(self.encode(opening), None) for opening in STORY_OPENINGS]
 
 
 def load_model(name: str) -> Model:
-    """The model of that name. Raises `ModelError` for an unknown name, or a package that is not the pinned one."""
-    if name not in _ENTRIES:
-        raise ModelError(f"unknown model {name!r}; known are {', '.join(NAMES)}")
+    """The model of that name.
+
+    Raises `ModelError` for an unknown name, a package that is not the pinned one, or files that are absent or spoilt.
+    """
+    if name in _ENTRIES:
+        return _load_calculator(name)
+    if name == STORIES:
+        return _load_stories()
+    raise ModelError(f"unknown model {name!r}; known are {', '.join(NAMES)}")
+
+
+def _load_calculator(name: str) -> Calculator:
     entry = _ENTRIES[name]
     folder = _package_folder() / entry.folder
     weights, tokenizer = load_llama(folder), load_tokenizer(folder)
     if len(tokenizer) != weights.config.vocab:
         raise ModelError(f"{folder}: {len(tokenizer)} tokens in vocab.json, vocab_size is {weights.config.vocab}")
     task = tuple((f"{a}{entry.sign}{b}", entry.answer(a, b)) for a, b in entry.pairs)
-    return Model(name, weights, tokenizer, task)
+    return Calculator(name, weights, tokenizer, task)
+
+
+def models_folder() -> Path:
+    """Where models are looked for that no package brings.
+
+    `LPU_MODELS`; without it `lpu/models` in the user's data folder (`XDG_DATA_HOME`, else `~/.local/share`).
+    """
+    named = os.environ.get("LPU_MODELS")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "lpu" / "models"
+
+
+def _load_stories() -> Storyteller:
+    folder = models_folder()
+    absent = [name for name in _STORIES_FILES if not (folder / name).is_file()]
+    if absent:
+        wanted = " and ".join(f"{name} ({what})" for name, what in _STORIES_FILES.items())
+        raise ModelError(f"no {' and no '.join(absent)} in {folder}: {STORIES} needs {wanted} of the project llama2.c there, "
+                         "or in the folder that LPU_MODELS names")
+    checkpoint, tokens = (folder / name for name in _STORIES_FILES)
+    weights = load_llama2c(checkpoint)
+    return Storyteller(STORIES, weights, load_bpe(tokens, weights.config.vocab))
 
 
 def _package_folder() -> Path:

@@ -115,6 +115,30 @@ class LlamaWeights:
         if config.tied_head and not np.array_equal(self.head, self.embedding):
             raise ModelError("head differs from embedding although tied_head is true")
 
+    def rounded_to_fp16(self) -> "LlamaWeights":
+        """The same decoder with every matrix, embedding and head too, rounded to the nearest float16; norms stay.
+
+        Raises `ModelError` naming the matrix that holds a value beyond the largest float16.
+        """
+        layers = tuple(
+            LayerWeights(**{name: _to_fp16(f"layer {index} {name}", array) for name, array in vars(layer).items()})
+            for index, layer in enumerate(self.layers)
+        )
+        top = {name: _to_fp16(name, getattr(self, name)) for name in top_shapes(self.config)}
+        return LlamaWeights(config=self.config, layers=layers, **top)
+
+
+def _to_fp16(name: str, array: np.ndarray) -> np.ndarray:
+    """A matrix through float16, as float32; a vector as it is."""
+    if array.ndim == 1:
+        return array
+    with np.errstate(over="ignore"):
+        rounded = array.astype(np.float16).astype(np.float32)
+    if not np.isfinite(rounded).all():
+        at = tuple(int(i) for i in np.argwhere(~np.isfinite(rounded))[0])
+        raise ModelError(f"{name} is {array[at]} at {at}, beyond float16")
+    return rounded
+
 
 def top_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of the arrays of `LlamaWeights` outside its layers."""

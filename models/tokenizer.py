@@ -44,9 +44,19 @@ class CharTokenizer:
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The characters of the tokens; special tokens give nothing. Raises `ValueError` for an id outside."""
-        return "".join(self._character(token) for token in tokens)
+        return "".join(self.feed(token) for token in tokens)
 
-    def _character(self, token: int) -> str:
+    def decoder(self) -> "CharTokenizer":
+        """A decoder that takes one token after the other: every token stands for itself."""
+        return self
+
+    @staticmethod
+    def finish() -> str:
+        """What is left at the end of a text: nothing."""
+        return ""
+
+    def feed(self, token: int) -> str:
+        """The character of one token."""
         if token not in self._names:
             raise ValueError(f"token {token} is outside the vocabulary of {len(self)}")
         name = self._names[token]

@@ -26,7 +26,7 @@ from isa import geometry
 from isa.geometry import Geometry
 from isa.instructions import Activate
 from lpu.session import Compiled, Generation, compile_model, generate, golden_steps
-from models.catalogue import NAMES
+from models.catalogue import CALCULATORS
 from sim import build
 from sim.build import Model
 from sim.machine import BUILT, RtlMachine, chip_model
@@ -194,7 +194,7 @@ def run_models(chip: Geometry, model: Model, prompts: int, seed: int) -> tuple[l
     """All models of the catalogue; returns rows of runs and one row of step figures for each model."""
     rows, steps = [], []
     with RtlMachine(chip, model=model) as machine:
-        for name in NAMES:
+        for name in CALCULATORS:
             compiled = compile_model(name, chip)
             task = [prompt for prompt, _ in compiled.model.task]
             chosen = random.Random(f"{seed} {name}").sample(task, min(prompts, len(task)))

@@ -2,20 +2,23 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models import catalogue
-from models.catalogue import MAX_ANSWER, NAMES, load_model
+from models.catalogue import CALCULATORS, MAX_ANSWER, NAMES, STORIES, STORY_TOKENS, load_model, models_folder
 from models.llama import ModelError
 from models.tokenizer import CharTokenizer, TokenError, load_tokenizer
+from verification.models.llama2c_files import TIED, write_stories
 
 VOCAB = {"<pad>": 0, "7": 1, "</s>": 3, "+": 2, "=": 4}
 
 
-def test_the_catalogue_has_the_four_models() -> None:
-    assert NAMES == ("mathformer/add", "mathformer/sub", "mathformer/mul", "mathformer/div")
+def test_the_catalogue_has_four_calculators_and_a_storyteller() -> None:
+    assert CALCULATORS == ("mathformer/add", "mathformer/sub", "mathformer/mul", "mathformer/div")
+    assert NAMES == (*CALCULATORS, STORIES) == (*CALCULATORS, "stories260K")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,8 @@ def test_the_package_is_read_but_not_imported() -> None:
 def test_prompts_get_their_equals_sign_once_and_no_start_token() -> None:
     model = load_model("mathformer/add")
     assert model.encode("7+8") == model.encode("7+8=") == [11, 14, 12, 18]
-    assert model.task_tokens()[78] == [11, 14, 12, 18, 5, 9, 2]
+    assert model.examples()[78] == ([11, 14, 12, 18], [5, 9, 2])
+    assert model.text([11, 14, 12, 18], [5, 9, 2]) == "15"
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -73,6 +77,76 @@ def test_an_answer_ends_with_the_positions() -> None:
     model = load_model("mathformer/add")
     assert model.max_new(model.encode("7+8")) == MAX_ANSWER
     assert model.max_new(model.encode("1" * 62)) == 2
+
+
+def test_the_number_of_new_tokens_must_have_room() -> None:
+    model = load_model("mathformer/add")
+    prompt = model.encode("1" * 60)
+    assert [model.max_new(prompt, n) for n in (1, 4)] == [1, 4]
+    assert model.max_new(model.encode("7+8"), 40) == 40
+    for wanted in (-1, 0, 5):
+        with pytest.raises(TokenError, match=f"{wanted} new tokens are wanted; after a prompt of 61 tokens mathformer/add makes 1 to 4"):
+            model.max_new(prompt, wanted)
+
+
+@pytest.fixture
+def stories_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of models with a small random one in the story model's place."""
+    monkeypatch.setenv("LPU_MODELS", str(tmp_path))
+    write_stories(tmp_path)
+    return tmp_path
+
+
+def test_a_story_begins_with_the_start_token_and_with_the_prompt(stories_folder: Path) -> None:
+    model = load_model(STORIES)
+    assert model.encode("") == [1]
+    prompt = model.encode("the end")
+    assert prompt[:2] == [1, model.tokenizer.encode("the")[-1]] and len(prompt) == 2 + len(" end")
+    assert model.text(prompt, model.encode("!")[2:]) == "the end!"
+    assert model.stops == {1, 2}
+    assert model.max_new([1]) == min(STORY_TOKENS, TIED.max_positions)
+    assert all(prompt[0] == 1 and answer is None for prompt, answer in model.examples())
+
+
+def test_a_story_needs_room(stories_folder: Path) -> None:
+    model = load_model(STORIES)
+    assert len(model.encode("€" * 7)) == 23
+    with pytest.raises(TokenError, match="the prompt is 26 tokens with the start token, stories260K takes at most 23"):
+        model.encode("€" * 8)
+
+
+@pytest.mark.parametrize("absent", [["stories260K.bin"], ["tok512.bin"], ["stories260K.bin", "tok512.bin"]])
+def test_absent_files_are_named_with_their_place(stories_folder: Path, absent: list[str]) -> None:
+    for name in absent:
+        (stories_folder / name).unlink()
+    with pytest.raises(ModelError) as caught:
+        load_model(STORIES)
+    said = str(caught.value)
+    assert said.startswith(f"no {' and no '.join(absent)} in {stories_folder}: ")
+    for word in ("llama2.c", "stories260K.bin", "tok512.bin", "LPU_MODELS"):
+        assert word in said
+
+
+def test_a_tokenizer_of_another_size_is_refused(stories_folder: Path) -> None:
+    write_stories(stories_folder, replace(TIED, vocab=299))
+    other = (stories_folder / "stories260K.bin").read_bytes()
+    write_stories(stories_folder)
+    (stories_folder / "stories260K.bin").write_bytes(other)
+    with pytest.raises(ModelError, match="tok512.bin: byte [0-9]+: 9 bytes after token 298, the last one"):
+        load_model(STORIES)
+
+
+def test_where_models_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    for name in ("LPU_MODELS", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert models_folder() == Path("/home/someone/.local/share/lpu/models")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert models_folder() == Path("/data/lpu/models")
+    monkeypatch.setenv("LPU_MODELS", "/elsewhere")
+    assert models_folder() == Path("/elsewhere")
+    monkeypatch.setenv("LPU_MODELS", "")
+    assert models_folder() == Path("/data/lpu/models")
 
 
 def test_another_version_of_the_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Configurations and weights are taken exactly as written, or refused naming the value."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,3 +194,41 @@ def test_a_broken_config_file_is_named(tmp_path: Path, text: str, message: str) 
     with pytest.raises(ModelError) as caught:
         load_llama(tmp_path)
     assert "config.json" in str(caught.value) and message in str(caught.value)
+
+
+def test_rounding_to_fp16_rounds_every_matrix_and_no_norm() -> None:
+    weights = random_llama(CONFIG, seed=7)
+    rounded = weights.rounded_to_fp16()
+    assert rounded.config == weights.config
+    pairs = [(getattr(rounded, name), getattr(weights, name)) for name in top_shapes(CONFIG)]
+    for mine, theirs in zip(rounded.layers, weights.layers):
+        pairs += [(getattr(mine, name), getattr(theirs, name)) for name in layer_shapes(CONFIG)]
+    for got, was in pairs:
+        assert got.dtype == np.float32
+        if was.ndim == 1:
+            np.testing.assert_array_equal(got, was)
+            continue
+        assert np.any(got != was)
+        np.testing.assert_array_equal(got, [[nearest_fp16(float(v)) for v in row] for row in was])
+
+
+def nearest_fp16(value: float) -> float:
+    """Round to 11 significant bits, to multiples of 2^-24 below the smallest normal number; ties to even."""
+    quantum = 2.0 ** max(math.frexp(value)[1] - 11, -24)
+    return round(value / quantum) * quantum
+
+
+def test_rounding_to_fp16_at_its_edges() -> None:
+    weights = random_llama(CONFIG, 1)
+    row = weights.layers[1].w_up[4]
+    row[:6] = [65519.996, 2.0**-25, 2.0**-25 * 1.0001, -1.00048828125, 1.00146484375, -6.1e-5]
+    got = weights.rounded_to_fp16().layers[1].w_up[4, :6]
+    np.testing.assert_array_equal(got, [65504.0, 0.0, 2.0**-24, -1.0, 1.001953125, nearest_fp16(float(row[5]))])
+    row[2] = 65520.0
+    with pytest.raises(ModelError, match=r"layer 1 w_up is 65520.0 at \(4, 2\), beyond float16"):
+        weights.rounded_to_fp16()
+
+
+def test_a_tied_head_stays_tied_in_fp16() -> None:
+    weights = random_llama(replace(CONFIG, tied_head=True), 1).rounded_to_fp16()
+    np.testing.assert_array_equal(weights.head, weights.embedding)

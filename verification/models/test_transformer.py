@@ -23,7 +23,7 @@ from golden.transformer import (
     swiglu,
 )
 from models.calibration import Calibration
-from models.catalogue import NAMES, Model, load_model
+from models.catalogue import CALCULATORS, Model, load_model
 from models.llama import LlamaConfig, LlamaWeights, ModelError, random_llama
 
 SEED = int(os.environ.get("LPU_SEED", "1"))
@@ -139,14 +139,14 @@ def test_a_later_token_changes_no_earlier_logit(rng: np.random.Generator) -> Non
     assert np.all(np.any(first[4:] != second[4:], axis=-1))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CALCULATORS)
 def test_trained_models_answer_their_whole_task(name: str) -> None:
     model = load_model(name)
     wrong = [(prompt, got, want) for prompt, want in model.task if (got := answer(model, prompt)) != want]
     assert not wrong
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CALCULATORS)
 def test_logits_are_those_of_the_package(name: str) -> None:
     model = load_model(name)
     operation = name.removeprefix("mathformer/")

@@ -1,0 +1,73 @@
+"""The real story model, where its files are (LPU_MODELS); skipped elsewhere."""
+
+import numpy as np
+import pytest
+
+from golden.transformer import KvCache, Llama
+from isa import geometry
+from lpu.session import compile_model, float_answer, golden_answers
+from models.bpe import END, START
+from models.catalogue import STORIES, Storyteller, load_model
+from models.llama import LlamaConfig
+from verification.models.llama2c_files import need_stories
+
+BEGINNING = ("Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "
+             "One day, she saw a big, red ball.")
+FP16_TOKENS = 150
+"""How far the greedy text from the start token is the same with matrices in float16."""
+INT8_TOKENS = 60
+"""How far it is at least the same on the chip with int8 matrices."""
+
+
+@pytest.fixture(scope="module")
+def stories() -> Storyteller:
+    need_stories()
+    return load_model(STORIES)
+
+
+@pytest.fixture(scope="module")
+def story(stories: Storyteller) -> list[int]:
+    """The whole story of the float64 model, from the start token to its end."""
+    return Llama(stories.weights).generate([START], 511, stories.stops)
+
+
+def test_its_shape(stories: Storyteller) -> None:
+    assert stories.weights.config == LlamaConfig(
+        hidden=64, layers=5, heads=8, kv_heads=4, head_dim=8, ffn=172, vocab=512, max_positions=512, eps=1e-5,
+        rope_style="adjacent", tied_head=True)
+
+
+def test_it_tells_the_known_story(stories: Storyteller, story: list[int]) -> None:
+    assert stories.text([START], story).startswith(BEGINNING)
+    assert story[-1] in (START, END)
+
+
+def test_a_prompt_is_continued(stories: Storyteller) -> None:
+    assert float_answer(stories, "Once upon a time", 20).startswith("Once upon a time, there was a little girl named Lily.")
+
+
+@pytest.mark.parametrize("text", ["Once upon a time", "Lily's café\n– 1 € 😀", "  two", "He said, “Hello!”"])
+def test_texts_survive_the_tokenizer(stories: Storyteller, text: str) -> None:
+    tokens = stories.encode(text)
+    assert tokens[0] == START and stories.text(tokens, []) == text
+
+
+def test_common_words_are_one_token(stories: Storyteller) -> None:
+    assert stories.encode("Once upon a time") == [1, 403, 407, 261, 378]
+
+
+def test_fp16_matrices_tell_the_same_story(stories: Storyteller, story: list[int]) -> None:
+    rounded = Llama(stories.weights.rounded_to_fp16())
+    assert rounded.generate([START], FP16_TOKENS, stories.stops) == story[:FP16_TOKENS]
+    tokens = np.array([START, *story])
+    plain, fp16 = (model.forward(tokens, KvCache(5)) for model in (Llama(stories.weights), rounded))
+    error = np.sqrt(np.mean((plain - fp16) ** 2) / np.mean(plain**2))
+    assert 0 < error < 2e-3
+
+
+def test_the_chip_tells_the_story_with_int8_matrices(stories: Storyteller, story: list[int]) -> None:
+    compiled = compile_model(STORIES, geometry.named("medium"))
+    answer, = golden_answers(compiled, [""])
+    same = next((i for i, (a, b) in enumerate(zip(answer.answer_tokens, story)) if a != b), len(answer.answer_tokens))
+    print(f"{compiled.program.cycles} cycles a token, first {same} of {len(answer.answer_tokens)} tokens as in float64")
+    assert same >= INT8_TOKENS
