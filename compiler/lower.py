@@ -159,7 +159,7 @@ class Builder:
             following = self.tensor(f"{name}.max{r}", "int8", n)
             load = Load(current, tuple(range(n)))
             self.work(n, (Node(Op.MAX, (Source(), load)), stores((following,), range(n))),
-                      source=Permutation(load, lanes_map))
+                      source=Permutation(load, Load(lanes_map)))
             current = following
         return current
 
