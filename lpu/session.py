@@ -32,12 +32,13 @@ def compile_model(name: str, geometry: Geometry) -> Compiled:
     calibration = calibrate(model.weights, model.task_tokens())
     program = compile_llama(model.weights, calibration, geometry, precision=PRECISION.get(name, "int8"))
     program.notes["model"] = name
-    return Compiled(model, program, StepHost(program, model.weights.embedding))
+    return Compiled(model, program, StepHost(program))
 
 
 @dataclass
 class Generation:
-    """Greedy answer to a prompt, one token a step: the prompt is fed token by token, then the answer's own tokens."""
+    """Greedy answer to a prompt, one token a step: first the prompt's tokens, then the answer's own. The chip goes from
+    token to token by itself; the host writes the prompt, reads the tokens and ends when it sees the stop token."""
 
     compiled: Compiled
     prompt: str
@@ -55,29 +56,24 @@ class Generation:
         """The text so far."""
         return self.compiled.model.tokenizer.decode(self.answer_tokens)
 
-    def put_inputs(self, machine: Machine):
-        """Write the inputs of the next step."""
-        for name, values in self.compiled.host.inputs(self._next_input(), self.position).items():
+    def start(self, machine: Machine):
+        """Write the prompt into a machine that has just loaded the program."""
+        for name, values in self.compiled.host.prompt(self.tokens).items():
             machine.put(name, values)
 
     def take(self, machine: Machine):
-        """Read the logits of the step that ran, and go on."""
-        self.position += 1
-        if self.done or self.position < len(self.tokens):
+        """Read the token of the step that ran."""
+        if self.done:
             return
-        token = self.compiled.host.next_token(machine.get("logits"))
+        self.position += 1
+        if self.position < len(self.tokens):
+            return
+        token = self.compiled.host.token(machine.read, self.position)
         if token == self.compiled.model.tokenizer.stop:
             self.done = True
             return
         self.answer_tokens.append(token)
         self.done = len(self.answer_tokens) >= self.room
-
-    def _next_input(self):
-        """A finished answer repeats its last token: its image idles along in a batch."""
-        at = self.position - len(self.tokens)
-        if at < 0:
-            return self.tokens[self.position]
-        return self.answer_tokens[min(at, len(self.answer_tokens) - 1)] if self.answer_tokens else self.tokens[-1]
 
 
 def generate(compiled: Compiled, prompt: str, machine: Machine, *, trace: bool = False,
@@ -85,8 +81,8 @@ def generate(compiled: Compiled, prompt: str, machine: Machine, *, trace: bool =
     """Answer a prompt on a machine; on_step sees every step after it ran."""
     generation = Generation(compiled, prompt)
     machine.load(compiled.program)
+    generation.start(machine)
     while not generation.done:
-        generation.put_inputs(machine)
         result = machine.run(trace=trace)
         generation.take(machine)
         on_step(generation, result)
@@ -94,14 +90,14 @@ def generate(compiled: Compiled, prompt: str, machine: Machine, *, trace: bool =
 
 
 def golden_steps(compiled: Compiled, prompts: list[str]) -> Iterator[tuple[GoldenMachine, list[Generation]]]:
-    """Answer many prompts at once on the golden model; yields after every step, image i is prompt i."""
+    """Answer many prompts at once on the golden model; yields after every step, image i is prompt i. The images of finished
+    answers run on, unread."""
     generations = [Generation(compiled, prompt) for prompt in prompts]
     machine = GoldenMachine(compiled.program.geometry, images=len(prompts))
     machine.load(compiled.program)
+    for machine.image, generation in enumerate(generations):
+        generation.start(machine)
     while not all(g.done for g in generations):
-        for machine.image, generation in enumerate(generations):
-            if generation.position < compiled.host.context:
-                generation.put_inputs(machine)
         machine.run(trace=False)
         for machine.image, generation in enumerate(generations):
             generation.take(machine)
