@@ -367,22 +367,32 @@ class Pieces:
 
     def _clash(self, n):
         """Whether two loads meet in a slice when the second is read dt cycles after the first."""
-        def times(load):
-            result = set()
-            for i in range(n):
-                for plane in load.planes(i):
-                    index, _ = self.placement.word_of(load.tensor, plane, load.vector(i))
-                    result.add((index, i - abs(self.vxm - self.placement.group(index))))
-            return result
-
         cache: dict = {}
 
         def clash(first, second, dt):
-            a = cache.setdefault(id(first), times(first)) if id(first) not in cache else cache[id(first)]
-            b = cache.setdefault(id(second), times(second)) if id(second) not in cache else cache[id(second)]
-            return any((index, t + dt) in a for index, t in b)
+            for load in (first, second):
+                if id(load) not in cache:
+                    cache[id(load)] = self._reads(load, n)
+            a, b = cache[id(first)], cache[id(second)]
+            return any(a.get((index, t + dt), what) != what for (index, t), what in b.items())
 
         return clash
+
+    def _reads(self, load, n):
+        """(slice, cycle) of all reads of a load that the VXM samples -> what is read: the load, or a map that loads of the
+        same direction share."""
+        result = {}
+        for i in range(n):
+            for plane in load.planes(i):
+                index, _ = self.placement.word_of(load.tensor, plane, load.vector(i))
+                group = self.placement.group(index)
+                time = i - abs(self.vxm - group)
+                result[index, time] = load
+                if load.index:
+                    map_index, _ = self.placement.word_of(load.index.tensor, 0, 0)
+                    here = self.placement.group(map_index)
+                    result[map_index, time + 2 - timing.MEM_D_FUNC - abs(group - here)] = id(load.index.tensor), here < group
+        return result
 
     def _matmul(self, piece, work, last, plane, install):
         """Adds the last tile. Returns (flow of the results, dispatch of the sampling operation, format)."""
