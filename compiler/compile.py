@@ -21,5 +21,5 @@ def compile_llama(weights: LlamaWeights, calibration: Calibration, geometry: Geo
     modes = dict.fromkeys(llama.SITES, precision) if isinstance(precision, str) else precision
     graph = llama.build(weights, calibration, geometry, context, modes)
     program = schedule(graph, geometry)
-    program.notes |= {"kind": "llama decode step", "context": context}
+    program.notes |= {"kind": "llama decode step", "context": context, "vocabulary": weights.config.vocab}
     return program

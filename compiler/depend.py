@@ -51,6 +51,7 @@ def _loads(work):
         yield from work.source.activations
     elif isinstance(work.source, Permutation):
         yield work.source.load
+        yield work.source.map
 
 
 def _reads(work):

@@ -6,6 +6,8 @@ operations back to MEM:
 
     MEM --loads--> [MatMul | Permutation] --Source--> expression tree on the VXM --stores--> MEM
 
+A permutation's result that needs no operation and is stored in its own hemisphere does not pass the VXM.
+
 Work items are independent but for the words they read and write; the order of the list is program order.
 """
 
@@ -91,12 +93,13 @@ class Index:
 class Load:
     """Stream of vectors: vectors[i] in iteration i; a single one is read in every iteration.
 
-    plane: None for whole elements, else one byte plane, read as uint8. index: Gather from the word of the vector on.
+    plane: None for whole elements, else one byte plane, or one for each iteration, read as uint8. index: Gather from the
+    word of the vector on.
     """
 
     tensor: Tensor
     vectors: tuple[int, ...] = (0,)
-    plane: int | None = None
+    plane: int | tuple[int, ...] | None = None
     index: Index | None = None
 
     def __post_init__(self):
@@ -108,13 +111,27 @@ class Load:
         """Vector read in iteration i."""
         return self.vectors[i] if len(self.vectors) > 1 else self.vectors[0]
 
+    def planes(self, i: int) -> tuple[int, ...]:
+        """Byte planes read in iteration i."""
+        if self.plane is None:
+            return tuple(range(self.tensor.planes))
+        return (self.plane[i] if isinstance(self.plane, tuple) else self.plane,)
+
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Where one iteration's result goes: a vector, or from the word of a vector on by index (Scatter)."""
+    """Where one iteration's result goes: a vector, or from the word of a vector on by index (Scatter).
+
+    plane: the byte plane that takes the lowest byte; None for whole elements.
+    """
 
     vector: int
     index: Index | None = None
+    plane: int | None = None
+
+    def planes(self, tensor: Tensor) -> tuple[int, ...]:
+        """Byte planes written, that of the lowest byte first."""
+        return tuple(range(tensor.planes)) if self.plane is None else (self.plane,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +140,11 @@ class Store:
 
     tensor: Tensor
     targets: tuple[tuple[Target, ...], ...]
+
+    @property
+    def width(self) -> int:
+        """Bytes of a result that are stored."""
+        return max(len(t.planes(self.tensor)) for targets in self.targets for t in targets)
 
 
 @dataclass(frozen=True)
@@ -180,10 +202,10 @@ class MatMul:
 
 @dataclass(frozen=True, eq=False)
 class Permutation:
-    """Result lane l is lane map[l] of a byte vector (0 where map >= 16*S); map: an index16 constant."""
+    """Result lane l is lane map[l] of a byte vector (0 where map >= 16*S); map: load of an index16 constant."""
 
     load: Load
-    map: Tensor
+    map: Load
 
 
 @dataclass(eq=False)

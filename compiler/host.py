@@ -1,22 +1,27 @@
-"""What the host still does around a compiled decode step: embedding lookup and argmax of the logits."""
+"""What the host still does around a compiled decode step: it turns text into tokens, writes a prompt's before the first
+step, and reads the tokens that the chip has chosen."""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from isa.program import Program
+from isa.program import Address, Program
 
-from .lower import index_vector, place_positions
+from .argmax import logits_in_order
+from .lower import index_vectors
 
 # part of the model, where it is computed; printed by the tools
 WHERE = (
-    ("tokenizer", "host"),
-    ("embedding lookup, number of the position", "host"),
+    ("tokenizer, writing the prompt", "host"),
+    ("token sequence, position", "chip"),
+    ("embedding lookup", "chip"),
     ("RMSNorm, Q K V projections, RoPE", "chip"),
     ("KV cache append and lookup", "chip"),
     ("attention scores, softmax, weighted values", "chip"),
     ("output projection, residual additions", "chip"),
     ("SwiGLU feed-forward", "chip"),
     ("final norm, output head (logits)", "chip"),
-    ("argmax of the logits", "host"),
+    ("argmax of the logits, next token", "chip"),
 )
 
 
@@ -25,28 +30,39 @@ class HostError(ValueError):
 
 
 class StepHost:
-    """Host side of a decode step. embedding: float32 [vocabulary, hidden]."""
+    """Host side of a decode step. context, vocabulary: positions and tokens that the program knows."""
 
-    def __init__(self, program: Program, embedding: np.ndarray):
-        self.embedding = embedding
-        self.context = program.notes["context"]
+    def __init__(self, program: Program):
+        self.context: int = program.notes["context"]
+        self.vocabulary: int = program.notes["vocabulary"]
         self._lanes = program.geometry.lanes
-        self._places = place_positions(program.geometry, -(-self.context // self._lanes))
+        self._tokens = program.symbols["tokens"].vectors
 
-    def inputs(self, token: int, position: int) -> dict[str, np.ndarray]:
-        """Values of the program's input symbols for a token at a position.
+    def prompt(self, tokens: Sequence[int]) -> dict[str, np.ndarray]:
+        """Values of the program's symbols that start a sequence: position 0, the prompt's tokens, nothing after them.
 
-        Raises HostError if the position is outside of the context or the token outside of the vocabulary.
+        The caches must be as they are after loading the program. Raises HostError for an empty prompt, one that is longer
+        than the context, or a token outside of the vocabulary.
         """
-        if not 0 <= position < self.context:
-            raise HostError(f"position {position} is outside of the compiled context of {self.context} tokens")
-        if not 0 <= token < len(self.embedding):
-            raise HostError(f"token {token} is outside of the vocabulary of {len(self.embedding)}")
-        tile = int(self._places[position, 0])
-        return {"x": self.embedding[token], "pos": index_vector(self._lanes, position),
-                "tile": index_vector(self._lanes, tile)}
+        if not 1 <= len(tokens) <= self.context:
+            raise HostError(f"a prompt of {len(tokens)} tokens, the program takes 1 to {self.context}")
+        for token in tokens:
+            if not 0 <= token < self.vocabulary:
+                raise HostError(f"token {token} is outside of the vocabulary of {self.vocabulary}")
+        rows = index_vectors(self._lanes, np.concatenate([tokens, np.zeros(self.context + 1 - len(tokens), np.int64)]))
+        sampled = index_vectors(self._lanes, np.where(np.arange(self.context) >= len(tokens) - 1, 0xFFFF, 0))
+        return {"pos": np.zeros(self._lanes, np.uint8), "token": rows[0], "tokens": rows.reshape(-1),
+                "sampled": sampled.reshape(-1)}
 
-    @staticmethod
-    def next_token(logits: np.ndarray) -> int:
-        """The most likely token; ties go to the lowest."""
-        return int(np.argmax(logits))
+    def token(self, read: Callable[[Address], bytes], position: int) -> int:
+        """The token at a position up to the context's length, which the step before it has written.
+
+        read(address) gives a word of a slice.
+        """
+        (address,) = self._tokens[position]
+        word = read(address)
+        return word[0] + 256 * word[1]
+
+    def logits(self, get: Callable[[str], np.ndarray]) -> np.ndarray:
+        """Logits of the last step, by token. get(name) gives a symbol's values."""
+        return logits_in_order(get, self.vocabulary, self._lanes)

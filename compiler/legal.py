@@ -43,13 +43,14 @@ def part(work: Work, first: int, last: int) -> Work:
         return new
 
     def load(x):
-        return replace(x, vectors=x.vectors[first:last]) if len(x.vectors) > 1 else x
+        vectors = x.vectors[first:last] if len(x.vectors) > 1 else x.vectors
+        return replace(x, vectors=vectors, plane=x.plane[first:last] if isinstance(x.plane, tuple) else x.plane)
 
     source = work.source
     if isinstance(source, MatMul):
         source = replace(source, activations=tuple(load(x) for x in source.activations))
     elif isinstance(source, Permutation):
-        source = replace(source, load=expression(source.load))
+        source = replace(source, load=expression(source.load), map=load(source.map))
     results = [(expression(e), tuple(replace(s, targets=s.targets[first:last]) for s in stores))
                for e, stores in work.results]
     return Work(work.operation, last - first, results, source)

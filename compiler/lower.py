@@ -31,6 +31,8 @@ from .graph import (
 )
 
 BOTH = (0, 1)   # hemispheres
+WINDOWS = 8     # vectors of which a lane maximum takes the elementwise maximum at once
+CHUNKS = 4      # chunks of a table that are gathered from at once
 
 
 def f32(value: float) -> Immediate:
@@ -59,6 +61,14 @@ def to_i8(a):
     return Node(Op.F32_TO_I8, (a,))
 
 
+def tree(op: Op, operands: list):
+    """Balanced tree of an associative operation."""
+    if len(operands) == 1:
+        return operands[0]
+    middle = (len(operands) + 1) // 2
+    return Node(op, (tree(op, operands[:middle]), tree(op, operands[middle:])))
+
+
 def stores(tensors, targets) -> tuple[Store, ...]:
     """One Store to the same vectors of each tensor."""
     return tuple(Store(t, tuple((Target(v),) for v in targets)) for t in tensors)
@@ -73,7 +83,7 @@ class Builder:
         self.graph = Graph()
         self.operation = ""
         self._turn = 0
-        self._ones: dict[int, Tensor] = {}
+        self._shared: dict[str, Tensor] = {}
 
     def tiles(self, width: int) -> int:
         """Vectors that hold a width."""
@@ -116,10 +126,9 @@ class Builder:
 
     def ones(self, hemisphere) -> WeightTile:
         """Tile of ones: turns a product into a lane sum in every lane."""
-        if hemisphere not in self._ones:
-            matrix = np.ones((self.lanes, self.lanes), np.int8)
-            self._ones[hemisphere] = self.weights(f"ones.{'WE'[hemisphere]}", matrix, hemisphere)
-        return WeightTile(self._ones[hemisphere], 0)
+        name = f"ones.{'WE'[hemisphere]}"
+        matrix = np.ones((self.lanes, self.lanes), np.int8)
+        return WeightTile(self._once(name, lambda: self.weights(name, matrix, hemisphere)), 0)
 
     # ---- work -----------------------------------------------------------------------------------------------------
 
@@ -147,28 +156,81 @@ class Builder:
                 loads.append(Load(pair[hemisphere], (vector,)))
             self.work(1, finish(o), source=MatMul(tuple(tiles), tuple(loads), hemisphere))
 
-    def lane_max(self, name, pair, n):
-        """Maximum over all lanes of n int8 vectors, in every lane, by rotations of 1, 2, 4, .. lanes.
+    def lane_max(self, name, op, pair, n):
+        """Maximum (op MAX or FMAX) over all lanes of n vectors, in every lane, as one tensor.
 
-        pair: the tensor of the n vectors.
+        pair: the vectors, in both hemispheres. Every round brings the maxima of several windows of lanes together: copies
+        of the vectors, rotated by multiples of the window, made by the permuters of both hemispheres.
         """
-        current = pair
-        for r in range(math.ceil(math.log2(self.lanes))):
-            rotation = (np.arange(self.lanes, dtype=np.uint16) + (1 << r)) % self.lanes
-            lanes_map = self._rotation(r, rotation)
-            following = self.tensor(f"{name}.max{r}", "int8", n)
-            load = Load(current, tuple(range(n)))
-            self.work(n, (Node(Op.MAX, (Source(), load)), stores((following,), range(n))),
-                      source=Permutation(load, lanes_map))
-            current = following
-        return current
+        rows = tuple(range(n))
+        window, rounds = 1, self._rounds(n * pair[0].planes)
+        for r, count in enumerate(rounds):
+            amounts = [window * i for i in range(1, count)]
+            copies = [c for h in BOTH for c in self._rotated(f"{name}.rotated{r}", pair[h], n, amounts[h::2], h)]
+            value = tree(op, [Load(x, rows) for x in (pair[1], *copies)])
+            last = r == len(rounds) - 1
+            pair = (self.tensor(f"{name}.max", pair[0].dtype, n),) if last else self.pair(f"{name}.max{r}", pair[0].dtype, n)
+            self.map(n, value, pair)
+            window *= count
+        return pair[0]
 
-    def _rotation(self, r, rotation):
-        name = f"rotate{1 << r}"
-        for tensor in self.graph.tensors:
-            if tensor.name == name:
-                return tensor
-        return self.constant(name, "index16", rotation.astype(np.uint16)[None])
+    def _rounds(self, size):
+        """Windows that come together in each round of a lane maximum of `size` bytes, for the least time: a round is a
+        trip to the permuters, which take a byte a cycle, and back."""
+        trip = 2 * self.geometry.mem_groups + self.geometry.superlanes + 20
+        best = None
+        for number in range(1, self.lanes.bit_length()):
+            counts, window = [], 1
+            for left in range(number, 0, -1):
+                counts.append(math.ceil(round((self.lanes / window) ** (1 / left), 9)))
+                window *= counts[-1]
+            cost = number * trip + sum(c - 1 for c in counts) * size / 2
+            if max(counts) <= WINDOWS and (best is None or cost < best[0]):
+                best = cost, counts
+        return best[1]
+
+    def _rotated(self, name, x, n, amounts, hemisphere):
+        """Copies of the n vectors of x, lane l of each taken from lane l + amount."""
+        if not amounts:
+            return []
+        copies = [self.tensor(f"{name}.{'WE'[hemisphere]}{a}", x.dtype, n, hemisphere=hemisphere) for a in amounts]
+        order = [(a, v, p) for a in range(len(amounts)) for v in range(n) for p in range(x.planes)]
+        maps = Load(self._rotations(amounts, hemisphere), tuple(a for a, _, _ in order))
+        load = Load(x, tuple(v for _, v, _ in order), tuple(p for _, _, p in order))
+        targets = [tuple((Target(v, plane=p),) if a == c else () for a, v, p in order) for c in range(len(copies))]
+        into = tuple(Store(c, t) for c, t in zip(copies, targets, strict=True))
+        self.work(len(order), (Source(), into), source=Permutation(load, maps))
+        return copies
+
+    def _rotations(self, amounts, hemisphere):
+        """Permutation maps that rotate by each of these amounts."""
+        name = f"rotations.{'WE'[hemisphere]}{','.join(map(str, amounts))}"
+        lanes = (np.arange(self.lanes)[None] + np.array(amounts)[:, None]) % self.lanes
+        return self._once(name, lambda: self.constant(name, "index16", lanes.astype(np.uint16), hemisphere=hemisphere))
+
+    def _once(self, name, make):
+        """A constant that several blocks share."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return self._shared[name]
+
+    def lookup(self, name, dtype, rows, index):
+        """Expression: the row of a constant table [rows, 16*S] that a one-vector index tensor names, zeros if there is none.
+
+        A long table is cut into chunks, gathered from all of them, of which all but one give zeros.
+        """
+        limit = self.geometry.words // 4
+        size = -(-len(rows) // -(-len(rows) // limit))
+        chunks = [(first, self.constant(f"{name}.table{first}", dtype, rows[first:first + size]))
+                  for first in range(0, len(rows), size)]
+        loads = [Load(table, index=Index(index, table.vectors, first)) for first, table in chunks]
+        while len(loads) > CHUNKS:
+            groups = [loads[i:i + CHUNKS] for i in range(0, len(loads), CHUNKS)]
+            parts = [self.tensor(f"{name}.of{len(groups)}.{i}", dtype, 1) for i in range(len(groups))]
+            for part, group in zip(parts, groups, strict=True):
+                self.map(1, tree(Op.OR, group), (part,))
+            loads = [Load(part) for part in parts]
+        return tree(Op.OR, loads)
 
     def inverse_rms(self, name, x, width, limit, epsilon):
         """1 / sqrt(mean(x^2) + epsilon) in every lane, as a one-vector fp32 tensor.
@@ -222,12 +284,13 @@ def place_positions(geometry: Geometry, context_tiles: int) -> np.ndarray:
     return np.stack([tile, group * LANES + mem_slice], axis=1)
 
 
-def index_vector(lanes: int, index: int) -> np.ndarray:
-    """uint8 vector whose lanes 0 and 1 of every superlane hold an index."""
-    vector = np.zeros(lanes, np.uint8)
-    vector[0::LANES], vector[1::LANES] = index & 0xFF, index >> 8
-    return vector
+def index_vectors(lanes: int, indices) -> np.ndarray:
+    """uint8 vectors [index, lane] whose lanes 0 and 1 of every superlane hold an index."""
+    indices = np.asarray(indices)
+    vectors = np.zeros((len(indices), lanes), np.uint8)
+    vectors[:, 0::LANES], vectors[:, 1::LANES] = indices[:, None] & 0xFF, indices[:, None] >> 8
+    return vectors
 
 
-__all__ = ["BOTH", "Builder", "Index", "f32", "fadd", "fmul", "i32", "index_vector", "place_positions", "stores", "to_f32",
-           "to_i8"]
+__all__ = ["BOTH", "Builder", "Index", "f32", "fadd", "fmul", "i32", "index_vectors", "place_positions", "stores", "to_f32",
+           "to_i8", "tree"]

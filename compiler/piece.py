@@ -172,24 +172,23 @@ class Pieces:
     def load(self, piece: Piece, load: Load, n: int, group: int, at: int) -> int:
         """Add a load whose iteration 0 a consumer in `group`, dispatched at `at`, samples. Returns its flow."""
         tensor = load.tensor
-        planes = range(tensor.planes) if load.plane is None else (load.plane,)
-        first = self.placement.group(self.placement.word_of(tensor, planes[0], load.vectors[0])[0])
+        first = self.placement.group(self.placement.word_of(tensor, load.planes(0)[0], load.vectors[0])[0])
         east = first < group
-        flow = piece.flow(east, len(planes))
-        for sub, plane in enumerate(planes):
-            by_slice: dict[int, tuple[list, list]] = {}
-            for i in range(n):
+        flow = piece.flow(east, len(load.planes(0)))
+        by_slice: dict[tuple[int, int], tuple[list, list]] = {}
+        for i in range(n):
+            for sub, plane in enumerate(load.planes(i)):
                 index, word = self.placement.word_of(tensor, plane, load.vector(i))
                 here = self.placement.group(index)
                 rel = at + i + 2 - timing.MEM_D_FUNC - abs(group - here)
-                rels, words = by_slice.setdefault(index, ([], []))
+                rels, words = by_slice.setdefault((index, sub), ([], []))
                 rels.append(rel)
                 words.append(word)
                 self._span(piece.flows[flow], east, at + 1 + i, here, group)
                 if load.index:
                     self._map(piece, load.index.tensor, here, rel)
-            for index, (rels, words) in by_slice.items():
-                piece.accesses.append(self._access(piece, READ, index, rels, words, flow, sub, load.index))
+        for (index, sub), (rels, words) in by_slice.items():
+            piece.accesses.append(self._access(piece, READ, index, rels, words, flow, sub, load.index))
         return flow
 
     @staticmethod
@@ -232,27 +231,26 @@ class Pieces:
             access.rels.append(read)
             access.words.append(word)
 
-    def store(self, piece: Piece, stores, n: int, hemisphere: int, visible: int) -> int:
-        """Add the stores of a result that appears beside the VXM, in a hemisphere's direction, at `visible`."""
-        east = hemisphere == 1
-        size = max(s.tensor.planes for s in stores)
-        flow = piece.flow(east, size)
+    def store(self, piece: Piece, stores, driver: int, east: bool, visible: int) -> int:
+        """Add the stores of a result that the unit in group `driver` drives, visible beside it at `visible`."""
+        flow = piece.flow(east, max(s.width for s in stores))
+        for i in range(piece.n):   # what is driven takes its first register even if nothing is stored
+            self._span(piece.flows[flow], east, visible + i, driver, driver + (1 if east else -1))
         for store in stores:
-            for plane in range(store.tensor.planes):
-                by_slice: dict = {}
-                for i, targets in enumerate(store.targets):
-                    for target in targets:
-                        index, word = self.placement.word_of(store.tensor, plane, target.vector)
-                        group = self.placement.group(index)
-                        sampled = visible + i + abs(group - self.vxm) - 1
-                        rels, words = by_slice.setdefault((index, target.index), ([], []))
-                        rels.append(sampled - timing.D_SKEW)
-                        words.append(word)
-                        self._span(piece.flows[flow], east, sampled, self.vxm, group)
-                        if target.index:
-                            self._map(piece, target.index.tensor, group, sampled - timing.D_SKEW)
-                for (index, indirect), (rels, words) in by_slice.items():
-                    piece.accesses.append(self._access(piece, WRITE, index, rels, words, flow, plane, indirect))
+            by_slice: dict = {}
+            for i, target in ((i, t) for i, targets in enumerate(store.targets) for t in targets):
+                for sub, plane in enumerate(target.planes(store.tensor)):
+                    index, word = self.placement.word_of(store.tensor, plane, target.vector)
+                    group = self.placement.group(index)
+                    sampled = visible + i + abs(group - driver) - 1
+                    rels, words = by_slice.setdefault((index, sub, target.index), ([], []))
+                    rels.append(sampled - timing.D_SKEW)
+                    words.append(word)
+                    self._span(piece.flows[flow], east, sampled, driver, group)
+                    if target.index:
+                        self._map(piece, target.index.tensor, group, sampled - timing.D_SKEW)
+            for (index, sub, indirect), (rels, words) in by_slice.items():
+                piece.accesses.append(self._access(piece, WRITE, index, rels, words, flow, sub, indirect))
         return flow
 
     # ---- MXM -------------------------------------------------------------------------------------------------------
@@ -302,6 +300,11 @@ class Pieces:
         Starts with the dispatch of the source's instruction, or of the VXM's first operation if there is no source.
         Raises ClashError if no delay keeps it out of its own way.
         """
+        if self._passes_by(work):
+            try:
+                return self._rearranged(work)
+            except ClashError:
+                pass   # the VXM can delay it
         problem = None
         for delay in (0, *range(2, _LONGEST_DELAY)):
             try:
@@ -334,8 +337,7 @@ class Pieces:
                     piece.formats[source[0]] = source[2]
             if operation.drive:
                 visible = at + timing.alu_d_func(operation.op)
-                flow = self.store(piece, operation.drive[1], work.n, operation.drive[0], visible)
-                piece.drives[o] = flow
+                piece.drives[o] = self.store(piece, operation.drive[1], self.vxm, operation.drive[0] == 1, visible)
         return piece.finish(self.bank_words)
 
     def _operand(self, piece, load, n, at):
@@ -350,10 +352,10 @@ class Pieces:
         """(hemisphere, stores) of each drive of a result: stores in that hemisphere, never two in one slice at once."""
         drives: list[tuple[int, list, set]] = []
         for store in (single for s in stores for single in _single_targets(s)):
-            vectors = [(i, t.vector) for i, targets in enumerate(store.targets) for t in targets]
-            side = self.placement.hemisphere(store.tensor, vectors[0][1])
-            slots = {(i, self.placement.word_of(store.tensor, p, v)[0]) for i, v in vectors
-                     for p in range(store.tensor.planes)}
+            vectors = [t.vector for targets in store.targets for t in targets]
+            side = self.placement.hemisphere(store.tensor, vectors[0])
+            slots = {(i, self.placement.word_of(store.tensor, p, t.vector)[0]) for i, targets in enumerate(store.targets)
+                     for t in targets for p in t.planes(store.tensor)}
             for h, together, taken in drives:
                 if h == side and taken.isdisjoint(slots):
                     together.append(store)
@@ -365,23 +367,32 @@ class Pieces:
 
     def _clash(self, n):
         """Whether two loads meet in a slice when the second is read dt cycles after the first."""
-        def times(load):
-            result = set()
-            planes = range(load.tensor.planes) if load.plane is None else (load.plane,)
-            for plane in planes:
-                for i in range(n):
-                    index, _ = self.placement.word_of(load.tensor, plane, load.vector(i))
-                    result.add((index, i - abs(self.vxm - self.placement.group(index))))
-            return result
-
         cache: dict = {}
 
         def clash(first, second, dt):
-            a = cache.setdefault(id(first), times(first)) if id(first) not in cache else cache[id(first)]
-            b = cache.setdefault(id(second), times(second)) if id(second) not in cache else cache[id(second)]
-            return any((index, t + dt) in a for index, t in b)
+            for load in (first, second):
+                if id(load) not in cache:
+                    cache[id(load)] = self._reads(load, n)
+            a, b = cache[id(first)], cache[id(second)]
+            return any(a.get((index, t + dt), what) != what for (index, t), what in b.items())
 
         return clash
+
+    def _reads(self, load, n):
+        """(slice, cycle) of all reads of a load that the VXM samples -> what is read: the load, or a map that loads of the
+        same direction share."""
+        result = {}
+        for i in range(n):
+            for plane in load.planes(i):
+                index, _ = self.placement.word_of(load.tensor, plane, load.vector(i))
+                group = self.placement.group(index)
+                time = i - abs(self.vxm - group)
+                result[index, time] = load
+                if load.index:
+                    map_index, _ = self.placement.word_of(load.index.tensor, 0, 0)
+                    here = self.placement.group(map_index)
+                    result[map_index, time + 2 - timing.MEM_D_FUNC - abs(group - here)] = id(load.index.tensor), here < group
+        return result
 
     def _matmul(self, piece, work, last, plane, install):
         """Adds the last tile. Returns (flow of the results, dispatch of the sampling operation, format)."""
@@ -400,20 +411,45 @@ class Pieces:
         return flow, sample - timing.D_SKEW, Format.W32
 
     def _permutation(self, piece, work):
-        g, n, source = self.geometry, work.n, work.source
-        hemisphere = self.placement.hemisphere(source.load.tensor, source.load.vectors[0])
-        group = g.sxm_group(hemisphere)
-        data = self.load(piece, source.load, n, group, 0)
-        lanes = self.load(piece, Load(source.map), n, group, 0)
+        """Adds the permutation. Returns (flow of the results, dispatch of the sampling operation, format)."""
+        group = self.geometry.sxm_group(self._permuter(work))
         east = group < self.vxm
         flow = piece.flow(east, 1)
-        sample = timing.sxm_network_d_func(g) + abs(group - self.vxm) - 1
-        for i in range(n):
+        sample = timing.sxm_network_d_func(self.geometry) + abs(group - self.vxm) - 1
+        for i in range(work.n):
             self._span(piece.flows[flow], east, sample + i, group, self.vxm)
-        queue = g.queue(QueueKind.SXM_PERMUTE, 0, hemisphere).index
-        for i in range(n):
-            piece.slots.append(Slot(queue, i, 1, lambda s: _permute(s[data], s[lanes], s[flow])))
+        self._permute(piece, work, flow)
         return flow, sample - timing.D_SKEW, Format.I8
+
+    def _permuter(self, work):
+        """Hemisphere whose permuter a work item takes."""
+        return self.placement.hemisphere(work.source.load.tensor, work.source.load.vectors[0])
+
+    def _permute(self, piece, work, flow):
+        """Permute instructions, dispatched from 0 on, that drive a flow."""
+        hemisphere = self._permuter(work)
+        group = self.geometry.sxm_group(hemisphere)
+        data = self.load(piece, work.source.load, work.n, group, 0)
+        lanes = self.load(piece, work.source.map, work.n, group, 0)
+        queue = self.geometry.queue(QueueKind.SXM_PERMUTE, 0, hemisphere).index
+        for i in range(work.n):
+            piece.slots.append(Slot(queue, i, 1, lambda s: _permute(s[data], s[lanes], s[flow])))
+
+    def _passes_by(self, work):
+        """Whether a permutation's result goes to MEM as it is, on its way to the VXM."""
+        if not isinstance(work.source, Permutation) or not all(isinstance(e, Source) for e, _ in work.results):
+            return False
+        vectors = [(s.tensor, t.vector) for _, stores in work.results for s in stores for ts in s.targets for t in ts]
+        return all(s.width == 1 for _, stores in work.results for s in stores) and all(
+            self.placement.hemisphere(*v) == self._permuter(work) for v in vectors)
+
+    def _rearranged(self, work):
+        """A permutation whose results go to MEM without passing the VXM."""
+        piece = Piece(n=work.n)
+        group = self.geometry.sxm_group(self._permuter(work))
+        flow = self.store(piece, work.results[0][1], group, group < self.vxm, timing.sxm_network_d_func(self.geometry))
+        self._permute(piece, work, flow)
+        return piece.finish(self.bank_words)
 
 
 def _single_targets(store: Store) -> list[Store]:

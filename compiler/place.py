@@ -146,7 +146,7 @@ def uses(work: Work) -> list[Use]:
             result.append(Use(tile.tensor, "weights", 0, tile.tensor.vectors - 1, work.source.hemisphere))
             result += _load_uses(load, "activation", work.source.hemisphere)
     if isinstance(work.source, Permutation):
-        result += [*_load_uses(work.source.load, "load"), Use(work.source.map, "load", 0, 0)]
+        result += [*_load_uses(work.source.load, "load"), *_load_uses(work.source.map, "load")]
     return list(dict.fromkeys(result))
 
 

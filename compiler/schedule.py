@@ -298,8 +298,8 @@ class Scheduler:
         """Tiles in the order in which their activations are ready."""
         ready, last = [], len(job.work.source.tiles) - 1
         for t, load in enumerate(job.work.source.activations):
-            planes = range(load.tensor.planes) if load.plane is None else (load.plane,)
-            words = [self.make.placement.word_of(load.tensor, p, v) for p in planes for v in set(load.vectors)]
+            words = {self.make.placement.word_of(load.tensor, p, load.vector(i)) for i in range(job.work.n)
+                     for p in load.planes(i)}
             ready.append((max(int(self.clock.written[w]) for w in words), t))
         order = [t for _, t in sorted(ready)]
         if order[-1] != last and not self._can_be_last(job, order[-1]):

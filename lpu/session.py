@@ -33,7 +33,7 @@ def compile_model(name: str, geometry: Geometry) -> Compiled:
     calibration = calibrate(model.weights, example_texts(model))
     program = compile_llama(model.weights, calibration, geometry, precision=PRECISION.get(name, "int8"))
     program.notes["model"] = name
-    return Compiled(model, program, StepHost(program, model.weights.embedding))
+    return Compiled(model, program, StepHost(program))
 
 
 def example_texts(model: Model) -> list[list[int]]:
@@ -45,7 +45,8 @@ def example_texts(model: Model) -> list[list[int]]:
 
 @dataclass
 class Generation:
-    """Greedy answer to a prompt, one token a step: the prompt is fed token by token, then the answer's own tokens.
+    """Greedy answer to a prompt, one token a step: first the prompt's tokens, then the answer's own. The chip goes from
+    token to token by itself; the host writes the prompt, reads the tokens and ends when it sees the stop token.
 
     limit: how many new tokens, by default the model's usual number.
     """
@@ -68,30 +69,25 @@ class Generation:
         """The text so far."""
         return self.compiled.model.text(self.tokens, self.answer_tokens)
 
-    def put_inputs(self, machine: Machine):
-        """Write the inputs of the next step."""
-        for name, values in self.compiled.host.inputs(self._next_input(), self.position).items():
+    def start(self, machine: Machine):
+        """Write the prompt into a machine that has just loaded the program."""
+        for name, values in self.compiled.host.prompt(self.tokens).items():
             machine.put(name, values)
 
     def take(self, machine: Machine) -> int | None:
-        """Read the logits of the step that ran, and go on; returns the token that it added to the answer, if any."""
-        self.position += 1
-        if self.done or self.position < len(self.tokens):
+        """Read the token of the step that ran; returns it if it is part of the answer."""
+        if self.done:
             return None
-        token = self.compiled.host.next_token(machine.get("logits"))
+        self.position += 1
+        if self.position < len(self.tokens):
+            return None
+        token = self.compiled.host.token(machine.read, self.position)
         if token in self.compiled.model.stops:
             self.done = True
             return None
         self.answer_tokens.append(token)
         self.done = len(self.answer_tokens) >= self.room
         return token
-
-    def _next_input(self):
-        """A finished answer repeats its last token: its image idles along in a batch."""
-        at = self.position - len(self.tokens)
-        if at < 0:
-            return self.tokens[self.position]
-        return self.answer_tokens[min(at, len(self.answer_tokens) - 1)] if self.answer_tokens else self.tokens[-1]
 
 
 def _nothing(generation: Generation, result: RunResult) -> None:
@@ -102,8 +98,8 @@ def answer_tokens(generation: Generation, machine: Machine, *, trace: bool = Fal
                   on_step: Callable[[Generation, RunResult], None] = _nothing) -> Iterator[int]:
     """Generate an answer on a machine; gives its tokens as they come. on_step sees every step after it ran."""
     machine.load(generation.compiled.program)
+    generation.start(machine)
     while not generation.done:
-        generation.put_inputs(machine)
         result = machine.run(trace=trace)
         token = generation.take(machine)
         on_step(generation, result)
@@ -121,14 +117,14 @@ def generate(compiled: Compiled, prompt: str, machine: Machine, *, limit: int | 
 
 
 def golden_steps(compiled: Compiled, prompts: list[str]) -> Iterator[tuple[GoldenMachine, list[Generation]]]:
-    """Answer many prompts at once on the golden model; yields after every step, image i is prompt i."""
+    """Answer many prompts at once on the golden model; yields after every step, image i is prompt i. The images of finished
+    answers run on, unread."""
     generations = [Generation(compiled, prompt) for prompt in prompts]
     machine = GoldenMachine(compiled.program.geometry, images=len(prompts))
     machine.load(compiled.program)
+    for machine.image, generation in enumerate(generations):
+        generation.start(machine)
     while not all(g.done for g in generations):
-        for machine.image, generation in enumerate(generations):
-            if generation.position < compiled.host.context:
-                generation.put_inputs(machine)
         machine.run(trace=False)
         for machine.image, generation in enumerate(generations):
             generation.take(machine)

@@ -1,9 +1,20 @@
 """One decode step of a Llama-style decoder as tiled work: RMSNorm, RoPE, grouped-query attention with KV cache, SwiGLU,
 output head; for any widths.
 
-The host writes the token's embedding (`x`), its position (`pos`) and the position's cache tile (`tile`), runs the
-program once and reads `logits`. Nothing in the program depends on the position: rows of tables are gathered, the caches
-are appended to by Scatter and by a lane mask, attention runs over the whole context, masked.
+The chip keeps the token sequence: the host writes a prompt (compiler.host) and runs the program once for each token,
+with nothing to do in between. All of this is data in MEM, index vectors (lanes 0 and 1 of every superlane are the low and
+the high byte) but for `sampled`:
+
+- `pos`: position of the step; `token`: the token there. The end of a step sets both for the next one.
+- `tokens`: row p is the token at position p, the prompt's or the model's; zero where it is not known yet.
+- `sampled`: row p keeps the model's choice for position p + 1 (all ones in lanes 0 and 1) or drops it (zeros), because
+  the prompt has a token there.
+
+After the last position of the context, `pos` is the context's length and stays: further steps change neither `pos` nor
+`tokens`.
+
+Nothing in the program depends on the position: rows of tables are gathered, the caches are appended to by Scatter and by
+a lane mask, attention runs over the whole context, masked.
 
 Lanes of keys, values and of queries of one group member r: head g, channel i at lane g * head_dim + i.
 """
@@ -16,10 +27,12 @@ from models.calibration import Calibration
 from models.llama import LlamaConfig, LlamaWeights
 
 from .. import quantize
+from ..argmax import Argmax, tokens_in_order
 from ..graph import Index, Kind, Layout, Load, MatMul, Node, Source, Store, Target, WeightTile
-from ..lower import Builder, f32, fadd, fmul, i32, place_positions, stores, to_f32, to_i8
+from ..lower import Builder, f32, fadd, fmul, i32, index_vectors, place_positions, stores, to_f32, to_i8, tree
 
 SITES = ("qkv", "o", "ffn", "down", "head")
+TOKENS = 1 << 16   # an index vector names one of so many
 _HEADROOM = 2   # the residual stream may be this many times larger than in calibration
 
 
@@ -36,6 +49,8 @@ def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, c
     config = weights.config
     if not 1 <= context <= config.max_positions:
         raise LlamaError(f"context {context} is outside 1..{config.max_positions}, the model's positions")
+    if config.vocab > TOKENS or context >= TOKENS:
+        raise LlamaError(f"vocabulary of {config.vocab} tokens or context of {context}: tokens and positions have 16 bits")
     if set(modes) != set(SITES):
         raise LlamaError(f"modes are needed for exactly {', '.join(SITES)}, not {', '.join(sorted(modes))}")
     return _Llama(weights, calibration, geometry, context, modes).build()
@@ -46,6 +61,7 @@ class _Llama:
         self.weights, self.config, self.calibration, self.modes = weights, weights.config, calibration, modes
         self.b = Builder(geometry)
         self.tiles = self.b.tiles
+        self.context = context
         self.context_tiles = self.tiles(context)
         self.rows = self.b.position_rows(context)
         self.group = self.config.heads // self.config.kv_heads
@@ -53,14 +69,16 @@ class _Llama:
 
     def build(self):
         b, c = self.b, self.config
-        self.x = b.tensor("x", "fp32", self.tiles(c.hidden), kind=Kind.INPUT, lanes=c.hidden)
-        self.pos = b.tensor("pos", "uint8", 1, kind=Kind.INPUT, lanes=b.lanes)
-        self.tile = b.tensor("tile", "uint8", 1, kind=Kind.INPUT, lanes=b.lanes)
+        self.pos = b.tensor("pos", "uint8", 1, kind=Kind.STATE)
+        self.token = b.tensor("token", "uint8", 1, kind=Kind.STATE)
+        self.tokens = b.tensor("tokens", "uint8", self.context + 1, kind=Kind.STATE)
+        b.operation = "embedding"
+        padded = np.pad(self.weights.embedding, ((0, 0), (0, -c.hidden % b.lanes)))
+        x = self._gathered("x", "fp32", np.split(padded, self.tiles(c.hidden), axis=1), self.token)
         self._position_data()
-        x = self.x
         for index in range(c.layers):
             x = self._layer(index, x)
-        self._head(x)
+        self._next_token(self._head(x))
         return b.graph
 
     # ---- what depends on the position -----------------------------------------------------------------------------
@@ -75,15 +93,27 @@ class _Llama:
         seen = np.where(lane_position[:, None, :] <= np.arange(length)[None, :, None], 127, -128).astype(np.int8)
         own = np.zeros((length, b.lanes), np.int8)
         own[np.arange(length), places[:, 1]] = -1
-        at = Index(self.pos, length)
-        self.mask = self._gathered("mask", "int8", seen, at)
-        self.own = self._gathered("own", "int8", own[None], at)
+        self.mask = self._gathered("mask", "int8", seen, self.pos)
+        self.own = self._gathered("own", "int8", own[None], self.pos)
+        if self.context_tiles > 1:
+            self.tile = self._gathered("tile", "uint8", index_vectors(b.lanes, places[:, 0])[None], self.pos)
         self.valid = b.tensor("valid", "int8", self.context_tiles)
         tiles = tuple(range(self.context_tiles))
         b.map(len(tiles), Node(Op.LT, (i32(0), Load(self.mask, tiles))), (self.valid,))
         cos, sin = rope_tables(self.config, length)
-        self.cos = self._gathered("cos", "fp32", self._per_lane(cos), at)
-        self.sin = self._gathered("sin", "fp32", self._per_lane(sin), at)
+        self.cos = self._gathered("cos", "fp32", self._per_lane(cos), self.pos)
+        self.sin = self._gathered("sin", "fp32", self._per_lane(sin), self.pos)
+        self._sequence_data()
+
+    def _sequence_data(self):
+        """What is known of the next position: its number, its token if the prompt gives it, and whether it does."""
+        b = self.b
+        following = np.minimum(np.arange(self.context + 1) + 1, self.context)
+        self.next = self._gathered("next", "uint8", index_vectors(b.lanes, following)[None], self.pos)
+        sampled = b.tensor("sampled", "uint8", self.context, kind=Kind.INPUT)
+        self.keep, self.given = b.tensor("keep", "uint8", 1), b.tensor("given", "uint8", 1)
+        b.map(1, Load(sampled, index=Index(self.pos, self.context)), (self.keep,))
+        b.map(1, Load(self.tokens, index=Index(self.next, self.context + 1)), (self.given,))
 
     def _per_lane(self, table):
         """[positions, head_dim] -> a block of rows for each kv tile, a head's channels repeated for every kv head."""
@@ -91,12 +121,11 @@ class _Llama:
         lanes[:, :self.config.kv_width] = np.tile(table, self.config.kv_heads)
         return np.split(lanes, self.kv_tiles, axis=1)
 
-    def _gathered(self, name, dtype, blocks, at):
-        """The rows that belong to the position: vector i is the position's row of block i."""
+    def _gathered(self, name, dtype, blocks, index):
+        """Vector i is the row of block i that an index tensor names."""
         tensor = self.b.tensor(name, dtype, len(blocks))
         for i, rows in enumerate(blocks):
-            table = self.b.constant(f"{name}.table{i}", dtype, rows)
-            self.b.map(1, Load(table, index=at), (tensor,), [i])
+            self.b.map(1, self.b.lookup(f"{name}{i}", dtype, rows, index), (tensor,), [i])
         return tensor
 
     # ---- dense layers ---------------------------------------------------------------------------------------------
@@ -211,8 +240,21 @@ class _Llama:
         normed, factor = self._norm("head", x, self.calibration.head_x, self.calibration.head_normed,
                                     self.modes["head"])
         dense = quantize.dense(self._rows_in_tiles(self.weights.head * self.weights.norm), factor, self.modes["head"])
-        logits = b.tensor("logits", "fp32", self.tiles(c.vocab), lanes=c.vocab)
-        self._project("head", dense, normed, lambda o, y: (y, stores((logits,), (o,))))
+        order = tokens_in_order(c.vocab, b.lanes).reshape(-1)
+        dense = quantize.Dense(dense.mode, tuple(t[:, order] for t in dense.terms), dense.scale[order])
+        logits = Argmax(b, c.vocab)
+        self._project("head", dense, normed, lambda o, y: (y, logits.stores(o)))
+        return logits
+
+    def _next_token(self, logits):
+        """The most likely token, or the prompt's, becomes the token of the next position."""
+        b = self.b
+        b.operation = "token"
+        shift = b.constant("token.shift", "int8", np.where(np.arange(b.lanes) % LANES == 1, 8, 0).astype(np.int8)[None])
+        chosen = Node(Op.AND, (Node(Op.SHR, (Source(), Load(shift))), Load(self.keep)))
+        at = Store(self.tokens, ((Target(0, Index(self.next, self.context + 1)),),))
+        logits.token((Node(Op.OR, (chosen, Load(self.given))), (*stores((self.token,), (0,)), at)))
+        b.map(1, Load(self.next), (self.pos,))
 
     # ---- attention ------------------------------------------------------------------------------------------------
 
@@ -379,11 +421,11 @@ class _Llama:
         b, heads = self.b, self.config.heads
         n = self.context_tiles * heads
         rows = tuple(range(n))
-        coarse = b.tensor(f"{name}.coarse", "int8", n)
+        coarse = self._coarse(f"{name}.coarse", n, self.context_tiles)
         tile_of = tuple(v // heads for v in rows)
         rounded = to_i8(fmul(Load(scores, rows), f32(1 / scales.step)))
-        b.map(n, Node(Op.MIN, (rounded, Load(self.mask, tile_of))), (coarse,))
-        maximum = b.lane_max(f"{name}", self._max_of_tiles(name, coarse), heads)
+        b.map(n, Node(Op.MIN, (rounded, Load(self.mask, tile_of))), coarse)
+        maximum = b.lane_max(name, Op.MAX, self._max_of_tiles(name, coarse), heads)
         shifted = fadd(Load(scores, rows), fmul(to_f32(Load(maximum, tuple(v % heads for v in rows))), f32(-scales.step)))
         exponent = b.tensor(f"{name}.exponent", "fp32", n)
         b.map(n, Node(Op.EXP2, (shifted,)), (exponent,))
@@ -398,15 +440,16 @@ class _Llama:
         level = 0
         while count > 1:
             groups = [range(t, min(count, t + 4)) for t in range(0, count, 4)]
-            following = self.b.tensor(f"{name}.coarse{level}", "int8", len(groups) * heads)
+            following = self._coarse(f"{name}.coarse{level}", len(groups) * heads, len(groups))
             for i, tiles in enumerate(groups):
-                loads = [Load(coarse, tuple(t * heads + h for h in range(heads))) for t in tiles]
-                expression = loads[0]
-                for load in loads[1:]:
-                    expression = Node(Op.MAX, (expression, load))
-                self.b.map(heads, expression, (following,), [i * heads + h for h in range(heads)])
+                loads = [Load(coarse[0], tuple(t * heads + h for h in range(heads))) for t in tiles]
+                self.b.map(heads, tree(Op.MAX, loads), following, [i * heads + h for h in range(heads)])
             coarse, count, level = following, len(groups), level + 1
         return coarse
+
+    def _coarse(self, name, n, tiles):
+        """Coarse scores; those of a single tile go to the permuters of both hemispheres."""
+        return self.b.pair(name, "int8", n) if tiles == 1 else (self.b.tensor(name, "int8", n),)
 
     def _weighted(self, name, weights, values, side):
         """(P V) / (P 1) of every query group member, as activations of the output projection, in units of v8.

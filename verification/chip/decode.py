@@ -6,6 +6,7 @@ import numpy as np
 
 from compiler.compile import compile_llama
 from compiler.host import StepHost
+from compiler.lower import index_vectors
 from golden.calibrate import calibrate, random_sequences
 from golden.transformer import KvCache, Llama
 from isa.geometry import Geometry
@@ -46,7 +47,7 @@ def compile_random(config: LlamaConfig, geometry: Geometry, seed: int, precision
     length = min(config.max_positions, CALIBRATION_TOKENS)
     calibration = calibrate(weights, random_sequences(config, CALIBRATION_SEQUENCES, length, seed))
     program = compile_llama(weights, calibration, geometry, precision=precision)
-    return RandomModel(weights, program, StepHost(program, weights.embedding))
+    return RandomModel(weights, program, StepHost(program))
 
 
 def positions_of(config: LlamaConfig, tokens: int) -> list[int]:
@@ -55,33 +56,64 @@ def positions_of(config: LlamaConfig, tokens: int) -> list[int]:
 
 
 def compare_steps(model: RandomModel, machine: Machine, positions: list[int], seed: int) -> list[RunComparison]:
-    """Run a step at each position on a machine and on the golden model; compare streams, SRAM and cycles of each."""
+    """Run a step at each position on a machine and on the golden model; compare streams, SRAM and cycles of each.
+
+    The prompt gives the tokens of the first two steps; to a position that does not follow the one before, the host moves
+    the sequence.
+    """
     golden = GoldenMachine(model.program.geometry)
+    vocabulary, context = model.host.vocabulary, model.host.context
+    prompt = np.random.default_rng(seed).integers(0, vocabulary, min(2, context)).tolist()
     for m in (machine, golden):
-        m.load(model.program)
-    tokens = np.random.default_rng(seed).integers(0, model.weights.config.vocab, len(positions))
+        start(model, m, prompt)
     found = []
-    for token, position in zip(tokens, positions):
-        for name, values in model.host.inputs(int(token), position).items():
-            machine.put(name, values)
-            golden.put(name, values)
+    for step, position in enumerate(positions):
+        if step and position != positions[step - 1] + 1:
+            for m in (machine, golden):
+                move(m, position, prompt[0])
         golden.run(trace=False)
         result = machine.run()
         found.append(compare_run(golden.plan, golden.result, result.cycles, result.trace, machine.dump(),
                                  errors=result.errors))
+        check_sequence(model, golden, position, prompt)
     return found
+
+
+def start(model: RandomModel, machine: Machine, prompt: list[int]):
+    """Load a model and write a prompt."""
+    machine.load(model.program)
+    for name, values in model.host.prompt(prompt).items():
+        machine.put(name, values)
+
+
+def move(machine: Machine, position: int, token: int):
+    """Continue a sequence with a token at a position."""
+    lanes = machine.geometry.lanes
+    machine.put("pos", index_vectors(lanes, [position])[0])
+    machine.put("token", index_vectors(lanes, [token])[0])
+
+
+def check_sequence(model: RandomModel, machine: Machine, position: int, prompt: list[int]):
+    """After a step at a position: the token after it is the prompt's, or what numpy chooses from the logits."""
+    following = position + 1
+    wanted = prompt[following] if following < len(prompt) else int(np.argmax(model.host.logits(machine.get)))
+    lanes = machine.geometry.lanes
+    assert model.host.token(machine.read, following) == wanted
+    np.testing.assert_array_equal(machine.get("token"), index_vectors(lanes, [wanted])[0])
+    np.testing.assert_array_equal(machine.get("pos"), index_vectors(lanes, [following])[0])
 
 
 def logit_errors(model: RandomModel, tokens: int, seed: int) -> list[float]:
     """Relative rms error of the golden model's logits against the float64 model, token by token."""
     golden = GoldenMachine(model.program.geometry)
-    golden.load(model.program)
+    prompt = np.random.default_rng(seed).integers(0, model.weights.config.vocab, tokens).tolist()
+    start(model, golden, prompt)
     judge, cache = Llama(model.weights), KvCache(model.weights.config.layers)
     errors = []
-    for position, token in enumerate(np.random.default_rng(seed).integers(0, model.weights.config.vocab, tokens)):
-        for name, values in model.host.inputs(int(token), position).items():
-            golden.put(name, values)
+    for position, token in enumerate(prompt):
         golden.run(trace=False)
+        check_sequence(model, golden, position, prompt)
         wanted = judge.forward(np.array([token]), cache)[-1]
-        errors.append(float(np.sqrt(np.mean((golden.get("logits") - wanted)**2) / np.mean(wanted**2))))
+        logits = model.host.logits(golden.get)
+        errors.append(float(np.sqrt(np.mean((logits - wanted)**2) / np.mean(wanted**2))))
     return errors

@@ -64,7 +64,7 @@ class _Run:
             for store in stores:
                 for i, targets in enumerate(store.targets):
                     for target in targets:
-                        self.store(store.tensor, target, planes[i].T[:store.tensor.planes], indices)
+                        self.store(store.tensor, target, planes[i].T, indices)
 
     def index(self, index):
         """(offset of each superlane, whether it is in range)."""
@@ -74,20 +74,23 @@ class _Run:
 
     def store(self, tensor, target, planes, indices):
         memory = self.memory[tensor]
+        kept = range(tensor.planes) if target.plane is None else [target.plane]
         if target.index is None:
-            memory[target.vector] = planes
+            memory[target.vector, kept] = planes[:len(kept)]
             return
         for superlane, (offset, inside) in enumerate(zip(*indices[id(target.index)], strict=True)):
             if inside:
                 lanes = slice(superlane * _LANES, (superlane + 1) * _LANES)
-                memory[target.vector + offset * _step(tensor), :, lanes] = planes[:, lanes]
+                for byte, plane in enumerate(kept):
+                    memory[target.vector + offset * _step(tensor), plane, lanes] = planes[byte, lanes]
 
     def bytes(self, load: Load) -> np.ndarray:
         """uint8 [n, planes, lanes]."""
         memory = self.memory[load.tensor]
-        planes = slice(None) if load.plane is None else slice(load.plane, load.plane + 1)
         rows = []
         for i in range(self.work.n):
+            plane = load.plane[i] if isinstance(load.plane, tuple) else load.plane
+            planes = slice(None) if plane is None else slice(plane, plane + 1)
             if load.index is None:
                 rows.append(memory[load.vector(i), planes])
                 continue
@@ -140,11 +143,11 @@ class _Run:
 
     def permutation(self, source: Permutation):
         data = self.bytes(source.load)[:, 0]
-        low, high = self.memory[source.map][0].astype(np.int64)
-        lanes = low + 256 * high
+        maps = self.bytes(source.map).astype(np.int64)
+        lanes = maps[:, 0] + 256 * maps[:, 1]
         inside = lanes < self.memory.lanes
-        return np.where(inside, data[:, np.where(inside, lanes, 0)], 0).astype(np.uint8).view(np.int8).astype(
-            np.int32).view(np.uint32)
+        moved = np.take_along_axis(data, np.where(inside, lanes, 0), axis=1)
+        return np.where(inside, moved, 0).astype(np.uint8).view(np.int8).astype(np.int32).view(np.uint32)
 
 
 def _step(tensor):

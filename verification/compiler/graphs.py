@@ -87,9 +87,9 @@ class RandomGraph:
 
     def _permutation(self):
         lanes = self.geometry.lanes
-        source = self.rng.integers(0, lanes + 3, lanes).astype(np.uint16)
-        data = np.ascontiguousarray(source.view(np.uint8).reshape(1, lanes, 2).transpose(0, 2, 1))
-        return self._add(Tensor(f"p{len(self.graph.tensors)}", "index16", 1, Kind.CONSTANT, data=data), data)
+        source = self.rng.integers(0, lanes + 3, (3, lanes)).astype(np.uint16)
+        data = np.ascontiguousarray(source.view(np.uint8).reshape(3, lanes, 2).transpose(0, 2, 1))
+        return self._add(Tensor(f"p{len(self.graph.tensors)}", "index16", 3, Kind.CONSTANT, data=data), data)
 
     # ---- expressions ----------------------------------------------------------------------------------------------
 
@@ -99,6 +99,8 @@ class RandomGraph:
         if self.rng.random() < 0.3:
             vectors = vectors[:1]
         plane = int(self.rng.integers(tensor.planes)) if one_plane and tensor.planes > 1 else None
+        if plane is not None and self.rng.random() < 0.5:
+            plane = tuple(int(p) for p in self.rng.integers(0, tensor.planes, n))
         return Load(tensor, vectors, plane)
 
     def _expression(self, n, size, leaves):
@@ -169,8 +171,21 @@ class RandomGraph:
 
     def _permute(self, name):
         n = self._n()
-        source = Permutation(self._byte_load(n), self.permutations[self.rng.integers(2)])
-        return self._work(name, n, self._results(n, [Source()]), source)
+        maps = Load(self.permutations[self.rng.integers(2)], tuple(int(v) for v in self.rng.integers(0, 3, n)))
+        source = Permutation(self._byte_load(n), maps)
+        results = self._results(n, [Source()]) if self.rng.random() < 0.5 else [(Source(), self._scattered_bytes(n))]
+        return self._work(name, n, results, source)
+
+    def _scattered_bytes(self, n):
+        """Stores of bytes into any byte plane of two tensors, each byte into one of them."""
+        first, second = (self._new(self._dtype(), n, Kind.STATE, hemisphere=self.rng.choice([None, 0, 1])) for _ in "ab")
+        targets = {id(first): [], id(second): []}
+        for v in range(n):
+            t = first if v == 0 or self.rng.random() < 0.5 else second
+            for each in (first, second):
+                chosen = (Target(v, plane=int(self.rng.integers(each.planes))),) if each is t else ()
+                targets[id(each)].append(chosen)
+        return tuple(Store(t, tuple(targets[id(t)])) for t in (first, second) if any(targets[id(t)]))
 
     def _gather(self, name):
         n = self._n()

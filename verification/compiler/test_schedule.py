@@ -14,6 +14,7 @@ from compiler.graph import (
     Load,
     MatMul,
     Node,
+    Permutation,
     Source,
     Store,
     Target,
@@ -24,7 +25,7 @@ from compiler.graph import (
 from compiler.schedule import ScheduleError, schedule
 from golden import chip
 from isa import check, geometry, issue
-from isa.instructions import Activate, LoadWeights, Op
+from isa.instructions import Activate, Alu, LoadWeights, Op
 from verification.compiler.evaluate import Memory, evaluate
 from verification.compiler.graphs import RandomGraph
 
@@ -175,6 +176,21 @@ def test_results_of_one_source_share_it():
     results = [(total, store(r, rows)), (Node(Op.I32_TO_F32, (total,)), store(s, rows))]
     program = check_graph([w, a, r, s], [Work("product", 4, results, MatMul((WeightTile(w, 0),), (Load(a, rows),), 0))])
     assert len(kinds(program, Activate)) == 4
+
+
+def test_permuted_bytes_go_to_memory_past_the_vxm():
+    """Every byte of two elements, rotated, into byte planes of tensors in the permuter's hemisphere."""
+    maps = np.roll(np.arange(POINT.lanes, dtype=np.uint16)[None], [3, 1], 1).repeat(2, 0)
+    data = np.ascontiguousarray(maps.view(np.uint8).reshape(2, POINT.lanes, 2).transpose(0, 2, 1))
+    for hemisphere, operations in ((1, 0), (0, 8)):
+        x = tensor("x", "fp32", 2, Kind.INPUT, hemisphere=1)
+        y = [tensor(f"y{i}", "fp32", 1, hemisphere=hemisphere) for i in range(2)]
+        lanes = tensor("map", "index16", 2, Kind.CONSTANT, data=data)
+        stores = tuple(Store(t, tuple((Target(0, plane=i % 4),) if i // 4 == k else () for i in range(8)))
+                       for k, t in enumerate(y))
+        source = Permutation(Load(x, (0,) * 4 + (1,) * 4, (0, 1, 2, 3) * 2), Load(lanes, (0,) * 4 + (1,) * 4))
+        program = check_graph([x, *y, lanes], [Work("rotate", 8, [(Source(), stores)], source)])
+        assert len(kinds(program, Alu)) == operations
 
 
 def test_index_beyond_its_limit_reads_zeros_and_writes_nothing():
