@@ -63,7 +63,7 @@ def _reads(work):
             for v in set(load.vectors):
                 yield from _vectors(load.tensor, v, load.index)
     if isinstance(work.source, MatMul):
-        for tensor in {id(t.tensor): t.tensor for t in work.source.tiles}.values():
+        for tensor in {id(t): t for tile in work.source.tiles for t in tile.tensors}.values():
             if tensor.kind is not Kind.CONSTANT:
                 yield from ((id(tensor), v) for v in range(tensor.vectors))
     for target in _targets(work):

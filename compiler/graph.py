@@ -156,7 +156,7 @@ class Immediate:
 
 @dataclass(frozen=True)
 class Source:
-    """The result of the work's source unit: int32 of a MatMul, int8 of a Permutation."""
+    """The result of the work's source unit: int32 or fp32 of a MatMul, int8 of a Permutation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,19 +176,30 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class WeightTile:
-    """16*S columns for a plane: column group j is word offset + j*stride of the 16 slices of a WEIGHTS tensor."""
+    """16*S columns for a plane: column group j is word offset + j*stride of the 16 slices of a WEIGHTS tensor.
+
+    high: for fp16 the tensor of the high bytes, at the same words; the hemisphere's two planes then hold the tile together.
+    """
 
     tensor: Tensor
     offset: int
     stride: int = 1
+    high: Tensor | None = None
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Byte planes, the low bytes first."""
+        return (self.tensor,) if self.high is None else (self.tensor, self.high)
 
 
 @dataclass(frozen=True, eq=False)
 class MatMul:
-    """Sum over k of activations[k] (one stream of n vectors each) times tiles[k], exact modulo 2^32.
+    """Sum over k of activations[k] (one stream of n vectors each) times tiles[k]. hemisphere: whose planes compute. Result i
+    is the sum over k of iteration i.
 
-    activations are int8 loads, or uint8 (plane loads and uint8 tensors). hemisphere: whose planes compute.
-    Result i is the sum over k of iteration i.
+    int8: activations are int8 loads, or uint8 (plane loads and uint8 tensors); the sum is exact modulo 2^32. fp16: all
+    tiles have high bytes and all activations are loads of fp16; the products with one tile are summed exactly and rounded
+    to fp32 once, the sums of several tiles are added in fp32, in an order that the scheduler chooses.
     """
 
     tiles: tuple[WeightTile, ...]
@@ -198,6 +209,14 @@ class MatMul:
     def __post_init__(self):
         if len(self.tiles) != len(self.activations) or not self.tiles:
             raise GraphError(f"MatMul of {len(self.tiles)} tiles and {len(self.activations)} activations")
+        for tile, load in zip(self.tiles, self.activations, strict=True):
+            if ((load.tensor.dtype == "fp16" and load.plane is None), tile.high is not None) != (self.fp16, self.fp16):
+                raise GraphError(f"MatMul of fp16 and other operands: activations {load.tensor.name}, weights {tile.tensor.name}")
+
+    @property
+    def fp16(self) -> bool:
+        """Whether the operands are fp16 and the result fp32."""
+        return self.tiles[0].high is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +229,7 @@ class Permutation:
 
 @dataclass(eq=False)
 class Work:
-    """One work item: n iterations, one a cycle. results: (expression, where it goes) pairs.
+    """One work item: n iterations, one in every ``step`` cycles. results: (expression, where it goes) pairs.
 
     An expression is a Node, a Load or Source(). Source() may occur once in all results together.
     operation: name of the model operation, for reports.
@@ -220,6 +239,11 @@ class Work:
     n: int
     results: list[tuple[object, tuple[Store, ...]]]
     source: MatMul | Permutation | None = None
+
+    @property
+    def step(self) -> int:
+        """Cycles between iterations: 2 if an MXM multiplies fp16, else 1."""
+        return 2 if isinstance(self.source, MatMul) and self.source.fp16 else 1
 
     def __post_init__(self):
         if self.n < 1:

@@ -11,7 +11,7 @@ import numpy as np
 
 from isa import timing
 from isa.geometry import LANES, Geometry, QueueKind
-from isa.instructions import AccMode, Accumulate, Activate, DataType, Format, LoadWeights, Permute
+from isa.instructions import AccMode, Accumulate, Activate, DataType, Format, LoadWeights, Permute, ResultType
 
 from .graph import Load, MatMul, Permutation, Source, Store, WeightTile, Work
 from .mesh import MeshError, Network, network
@@ -83,7 +83,7 @@ class Slot:
 class Piece:
     """A rigid pattern. operands: (operation, operand) -> flow; drives: operation -> flow (positions in the network).
 
-    n: iterations. weights: whether it only loads weights. first, last: its first and last dispatch times.
+    n: iterations, one in every ``step`` cycles. weights: whether it only loads weights. first, last: its first and last dispatch times.
     """
 
     accesses: list[Access] = field(default_factory=list)
@@ -95,6 +95,7 @@ class Piece:
     drives: dict[int, int] = field(default_factory=dict)
     formats: dict = field(default_factory=dict)
     n: int = 1
+    step: int = 1
     weights: bool = False
     maps: dict = field(default_factory=dict)
     meets: list[set[int]] = field(default_factory=list)
@@ -104,6 +105,10 @@ class Piece:
     def flow(self, east: bool, size: int) -> int:
         self.flows.append(Flow(east, size))
         return len(self.flows) - 1
+
+    def iterations(self, first: int) -> Runs:
+        """Cycles in which an operation issues that issues at ``first`` in the first iteration."""
+        return runs_of([first + i * self.step for i in range(self.n)])
 
     def finish(self, bank_words: int) -> "Piece":
         """Derive what the search needs. Raises ClashError if the piece is in its own way."""
@@ -180,11 +185,12 @@ class Pieces:
             for sub, plane in enumerate(load.planes(i)):
                 index, word = self.placement.word_of(tensor, plane, load.vector(i))
                 here = self.placement.group(index)
-                rel = at + i + 2 - timing.MEM_D_FUNC - abs(group - here)
+                sampled = at + i * piece.step + timing.D_SKEW
+                rel = sampled + 1 - timing.MEM_D_FUNC - abs(group - here)
                 rels, words = by_slice.setdefault((index, sub), ([], []))
                 rels.append(rel)
                 words.append(word)
-                self._span(piece.flows[flow], east, at + 1 + i, here, group)
+                self._span(piece.flows[flow], east, sampled, here, group)
                 if load.index:
                     self._map(piece, load.index.tensor, here, rel)
         for (index, sub), (rels, words) in by_slice.items():
@@ -235,14 +241,14 @@ class Pieces:
         """Add the stores of a result that the unit in group `driver` drives, visible beside it at `visible`."""
         flow = piece.flow(east, max(s.width for s in stores))
         for i in range(piece.n):   # what is driven takes its first register even if nothing is stored
-            self._span(piece.flows[flow], east, visible + i, driver, driver + (1 if east else -1))
+            self._span(piece.flows[flow], east, visible + i * piece.step, driver, driver + (1 if east else -1))
         for store in stores:
             by_slice: dict = {}
             for i, target in ((i, t) for i, targets in enumerate(store.targets) for t in targets):
                 for sub, plane in enumerate(target.planes(store.tensor)):
                     index, word = self.placement.word_of(store.tensor, plane, target.vector)
                     group = self.placement.group(index)
-                    sampled = visible + i + abs(group - driver) - 1
+                    sampled = visible + i * piece.step + abs(group - driver) - 1
                     rels, words = by_slice.setdefault((index, sub, target.index), ([], []))
                     rels.append(sampled - timing.D_SKEW)
                     words.append(word)
@@ -256,40 +262,52 @@ class Pieces:
     # ---- MXM -------------------------------------------------------------------------------------------------------
 
     def weights(self, tile: WeightTile, plane: int) -> Piece:
-        """Loading of a tile into a plane's buffer; starts with the dispatch of LW."""
-        g = self.geometry
+        """Loading of a tile into a plane's buffer; starts with the dispatch of LW. The high bytes of fp16 follow the low ones,
+        into the next plane."""
         piece = Piece(weights=True)
+        for i, tensor in enumerate(tile.tensors):
+            self._load_weights(piece, tile, tensor, plane + i, i * self.geometry.superlanes)
+        return piece.finish(self.bank_words)
+
+    def _load_weights(self, piece, tile, tensor, plane, at):
+        g = self.geometry
         group = g.mxm_group(plane // 2)
-        spot = self.placement.spot_of(tile.tensor)
+        spot = self.placement.spot_of(tensor)
         east = self.placement.group(spot.slices[0]) < group
         flow = piece.flow(east, LANES)
         for sub, (index, base) in enumerate(zip(spot.slices, spot.bases, strict=True)):
             here = self.placement.group(index)
-            first = 2 - timing.MEM_D_FUNC - abs(group - here)
+            first = at + 2 - timing.MEM_D_FUNC - abs(group - here)
             rels = [first + c for c in range(g.superlanes)]
             words = [base + tile.offset + c * tile.stride for c in range(g.superlanes)]
             piece.accesses.append(Access(READ, index, rels, words, flow, sub))
             for c in range(g.superlanes):
-                self._span(piece.flows[flow], east, 1 + c, here, group)
+                self._span(piece.flows[flow], east, at + timing.D_SKEW + c, here, group)
         queue = g.queue(QueueKind.MXM_WEIGHTS, plane).index
-        piece.slots.append(Slot(queue, 0, g.superlanes, lambda s: LoadWeights(stream=s[flow], group=0, n=g.superlanes)))
-        return piece.finish(self.bank_words)
+        piece.slots.append(Slot(queue, at, g.superlanes, lambda s: LoadWeights(stream=s[flow], group=0, n=g.superlanes)))
 
     def _activate(self, piece, load, n, plane, at, install):
         g = self.geometry
         flow = self.load(piece, load, n, g.mxm_group(plane // 2), at)
         unsigned = load.plane is not None or load.tensor.dtype == "uint8"
-        kind = DataType.UINT8 if unsigned else DataType.INT8
+        kind = DataType.FP16 if piece.step > 1 else DataType.UINT8 if unsigned else DataType.INT8
         queue = g.queue(QueueKind.MXM_COMPUTE, plane).index
-        piece.slots.append(Slot(queue, at, n, lambda s: Activate(stream=s[flow], n=n, type=kind, install=int(install))))
+        piece.slots.append(Slot(queue, at, n * piece.step,
+                                lambda s: Activate(stream=s[flow], n=n, type=kind, install=int(install))))
 
-    def tile(self, load: Load, n: int, plane: int, install: bool, mode: AccMode) -> Piece:
+    def _accumulate(self, piece, n, plane, mode, flow=None):
+        """ACC of the results of an Activate dispatched at 0. Returns its dispatch."""
+        at, result = timing.acc_after_activate(self.geometry), _result_type(piece)
+        queue = self.geometry.queue(QueueKind.MXM_RESULT, plane).index
+        piece.slots.append(Slot(queue, at, n * piece.step, lambda s: Accumulate(
+            stream=0 if flow is None else s[flow], entry=0, n=n, mode=mode, type=result)))
+        return at
+
+    def tile(self, work: Work, t: int, plane: int, install: bool, mode: AccMode) -> Piece:
         """All but the last tile of a MatMul: activations into the accumulators; starts with the dispatch of ABC."""
-        g = self.geometry
-        piece = Piece(n=n)
-        self._activate(piece, load, n, plane, 0, install)
-        queue = g.queue(QueueKind.MXM_RESULT, plane).index
-        piece.slots.append(Slot(queue, timing.acc_after_activate(g), n, lambda s: Accumulate(entry=0, n=n, mode=mode)))
+        piece = Piece(n=work.n, step=work.step)
+        self._activate(piece, work.source.activations[t], work.n, plane, 0, install)
+        self._accumulate(piece, work.n, plane, mode)
         return piece.finish(self.bank_words)
 
     # ---- VXM -------------------------------------------------------------------------------------------------------
@@ -317,8 +335,8 @@ class Pieces:
         raise problem
 
     def _tail(self, work, last, plane, install, delay):
-        piece = Piece(n=work.n)
-        net = network([(e, self._drives(stores)) for e, stores in work.results], self._clash(work.n), delay)
+        piece = Piece(n=work.n, step=work.step)
+        net = network([(e, self._drives(stores)) for e, stores in work.results], self._clash(work), delay)
         piece.network = net
         source = None
         if isinstance(work.source, MatMul):
@@ -365,28 +383,28 @@ class Pieces:
                 drives.append((side, [store], slots))
         return [(h, tuple(together)) for h, together, _ in sorted(drives, key=lambda d: d[0])]
 
-    def _clash(self, n):
+    def _clash(self, work):
         """Whether two loads meet in a slice when the second is read dt cycles after the first."""
         cache: dict = {}
 
         def clash(first, second, dt):
             for load in (first, second):
                 if id(load) not in cache:
-                    cache[id(load)] = self._reads(load, n)
+                    cache[id(load)] = self._reads(load, work)
             a, b = cache[id(first)], cache[id(second)]
             return any(a.get((index, t + dt), what) != what for (index, t), what in b.items())
 
         return clash
 
-    def _reads(self, load, n):
+    def _reads(self, load, work):
         """(slice, cycle) of all reads of a load that the VXM samples -> what is read: the load, or a map that loads of the
         same direction share."""
         result = {}
-        for i in range(n):
+        for i in range(work.n):
             for plane in load.planes(i):
                 index, _ = self.placement.word_of(load.tensor, plane, load.vector(i))
                 group = self.placement.group(index)
-                time = i - abs(self.vxm - group)
+                time = i * work.step - abs(self.vxm - group)
                 result[index, time] = load
                 if load.index:
                     map_index, _ = self.placement.word_of(load.index.tensor, 0, 0)
@@ -399,15 +417,13 @@ class Pieces:
         g, n = self.geometry, work.n
         self._activate(piece, work.source.activations[last], n, plane, 0, install)
         mode = AccMode.EMIT_ADD if len(work.source.tiles) > 1 else AccMode.EMIT
-        at = timing.acc_after_activate(g)
         group = g.mxm_group(plane // 2)
         east = group < self.vxm
         flow = piece.flow(east, 4)
-        sample = at + timing.ACC_D_FUNC + abs(group - self.vxm) - 1
+        at = self._accumulate(piece, n, plane, mode, flow)
+        sample = at + timing.acc_d_func(_result_type(piece)) + abs(group - self.vxm) - 1
         for i in range(n):
-            self._span(piece.flows[flow], east, sample + i, group, self.vxm)
-        queue = g.queue(QueueKind.MXM_RESULT, plane).index
-        piece.slots.append(Slot(queue, at, n, lambda s: Accumulate(stream=s[flow], entry=0, n=n, mode=mode)))
+            self._span(piece.flows[flow], east, sample + i * piece.step, group, self.vxm)
         return flow, sample - timing.D_SKEW, Format.W32
 
     def _permutation(self, piece, work):
@@ -462,11 +478,16 @@ def _permute(stream, map_stream, out_stream):
     return Permute(stream=stream, map_stream=map_stream, out_stream=out_stream)
 
 
+def _result_type(piece: Piece) -> ResultType:
+    """What an MXM gives in a piece."""
+    return ResultType.FP32 if piece.step > 1 else ResultType.INT32
+
+
 def operand_format(load: Load) -> Format:
     """How the VXM reads a load."""
     if load.plane is not None:
         return Format.U8
-    return {"int8": Format.I8, "uint8": Format.U8, "index16": Format.I16}.get(load.tensor.dtype, Format.W32)
+    return {"int8": Format.I8, "uint8": Format.U8, "index16": Format.I16, "fp16": Format.I16}.get(load.tensor.dtype, Format.W32)
 
 
 def result_format(size: int) -> Format:

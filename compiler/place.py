@@ -143,7 +143,7 @@ def uses(work: Work) -> list[Use]:
             result += _store_uses(store)
     if isinstance(work.source, MatMul):
         for tile, load in zip(work.source.tiles, work.source.activations, strict=True):
-            result.append(Use(tile.tensor, "weights", 0, tile.tensor.vectors - 1, work.source.hemisphere))
+            result += [Use(t, "weights", 0, t.vectors - 1, work.source.hemisphere) for t in tile.tensors]
             result += _load_uses(load, "activation", work.source.hemisphere)
     if isinstance(work.source, Permutation):
         result += [*_load_uses(work.source.load, "load"), *_load_uses(work.source.map, "load")]

@@ -6,11 +6,11 @@ Weights are loaded as early as the plane's buffer allows, independently of the a
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from isa import issue
+from isa import issue, timing
 from isa.geometry import Geometry, QueueKind
-from isa.instructions import AccMode, Alu, Gather, Read, ReadWrite, Scatter, Write
+from isa.instructions import AccMode, Alu, Gather, Read, ReadWrite, ResultType, Scatter, Write
 from isa.instructions import Source as OperandSource
 from isa.program import NO_OPERATION, Program, Segment, Symbol
 from isa.timing import alu_latency
@@ -130,8 +130,8 @@ class Search:
                 key = cell, o.time, latency
                 if key not in cache:
                     queue, rel = self.alu[cell], piece.network_at + o.time
-                    cache[key] = (blocked(tables.issue[queue], ((rel, piece.n),), first, span)
-                                  | blocked(tables.result[queue], ((rel + latency, piece.n),), first, span))
+                    cache[key] = (blocked(tables.issue[queue], piece.iterations(rel), first, span)
+                                  | blocked(tables.result[queue], piece.iterations(rel + latency), first, span))
                 mask |= cache[key]
             result[cells] = mask
             if not mask & 1:
@@ -174,7 +174,7 @@ class Search:
                 mask, shift = mask_of(runs)
                 tables.take_streams(flow.size, stream, boundaries, mask << (choice.start + shift + DIAGONAL_BIAS))
         if piece.network:
-            burst = (1 << piece.n) - 1
+            burst, _ = mask_of(piece.iterations(0))
             for o, cell in zip(piece.network.operations, choice.cells, strict=True):
                 at = choice.start + piece.network_at + o.time
                 tables.issue[self.alu[cell]] |= burst << at
@@ -198,7 +198,7 @@ class PlaneState:
     """One MXM plane: what it holds and when its queues are free again."""
 
     tile: tuple | None = None
-    loaded: int = -1       # dispatch of the LW of the active weights
+    loaded: int = -1       # dispatch of the first LW of the active weights
     installed: int = -1    # dispatch of the last IW
     load_free: int = 0
     compute_free: int = 0
@@ -271,28 +271,41 @@ class Scheduler:
 
     def _matmul(self, job):
         source, n, name = job.work.source, job.work.n, job.work.operation
+        busy = max(n * job.work.step, timing.acc_add_distance(ResultType.FP32 if source.fp16 else ResultType.INT32))
         order = self._tile_order(job)
         plane = self._plane(job, order[0])
-        state = self.planes[plane] if isinstance(self.search, Search) else PlaneState()
+        state = self._state(source, plane) if isinstance(self.search, Search) else PlaneState()
         for position, t in enumerate(order):
             load = self._weights(job, t, plane)
             key = _tile_key(source.tiles[t])
             install = not (state.tile == key and state.loaded >= self.clock.earliest(load))
             if install:
                 state.loaded = self._put(load, max(state.installed + 1, state.load_free), name)
-                state.load_free = state.loaded + self.geometry.superlanes
+                state.load_free = state.loaded + len(source.tiles[t].tensors) * self.geometry.superlanes
                 state.tile = key
-            earliest = max(state.loaded + 1, state.compute_free)
+            # column group j must be loaded before the install reaches it: one cycle after the dispatch of the last LW
+            earliest = max(state.load_free - self.geometry.superlanes + 1, state.compute_free)
             if position == len(order) - 1:
                 piece = self._piece(job, ("tail", t, plane, install), self.make.tail, job.work, t, plane, install)
             else:
                 mode = AccMode.ADD if position else AccMode.START
-                piece = self._piece(job, (t, plane, install, mode), self.make.tile,
-                                    source.activations[t], n, plane, install, mode)
+                piece = self._piece(job, (t, plane, install, mode), self.make.tile, job.work, t, plane, install, mode)
             at = self._put(piece, earliest, name)
             if install:
                 state.installed = at
-            state.compute_free = at + n
+            state.compute_free = at + busy
+        if source.fp16:
+            self.planes[plane], self.planes[plane + 1] = state, replace(state)
+
+    def _state(self, source, plane):
+        """State of the plane that a MatMul takes, or of both planes together."""
+        state = self.planes[plane]
+        if not source.fp16:
+            return state
+        other = self.planes[plane + 1]
+        return PlaneState(
+            state.tile if state.tile == other.tile else None,
+            *(max(getattr(state, f), getattr(other, f)) for f in ("loaded", "installed", "load_free", "compute_free")))
 
     def _tile_order(self, job):
         """Tiles in the order in which their activations are ready."""
@@ -322,17 +335,18 @@ class Scheduler:
         key = _tile_key(source.tiles[first])
 
         def begin(plane):
-            state = self.planes[plane]
+            state = self._state(source, plane)
             load = self._weights(job, first, plane)
             if state.tile == key and state.loaded >= self.clock.earliest(load):
                 return state.compute_free, 0
             return max(state.compute_free, state.installed + 2, state.load_free + 1), state.load_free
 
-        return min((2 * source.hemisphere, 2 * source.hemisphere + 1), key=begin)
+        planes = (2 * source.hemisphere, 2 * source.hemisphere + 1)
+        return planes[0] if source.fp16 else min(planes, key=begin)
 
 
 def _tile_key(tile):
-    return id(tile.tensor), tile.offset, tile.stride
+    return tuple(map(id, tile.tensors)), tile.offset, tile.stride
 
 
 def _jobs(work, make) -> list[Job]:
@@ -384,7 +398,7 @@ class _Emitter:
             instruction = _alu(piece, choice, index, i, o)
             queue = self.geometry.queue(QueueKind.VXM, choice.cells[i]).index
             at = choice.start + piece.network_at + o.time
-            self.queues[queue] += [(at + k, instruction, name) for k in range(piece.n)]
+            self.queues[queue] += [(at + k * piece.step, instruction, name) for k in range(piece.n)]
 
     def program(self) -> Program:
         program = Program(self.geometry, operations=list(self.operations))

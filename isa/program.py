@@ -32,7 +32,7 @@ _DIGEST = 32
 NO_OPERATION = 0xFFFFFFFF
 
 # data types of symbols and the streams (bytes) of one element
-DTYPES = {"int8": 1, "uint8": 1, "index16": 2, "int32": 4, "fp32": 4}
+DTYPES = {"int8": 1, "uint8": 1, "index16": 2, "fp16": 2, "int32": 4, "fp32": 4}
 
 
 class ProgramError(ValueError):

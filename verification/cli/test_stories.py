@@ -68,7 +68,8 @@ def test_without_tokens_the_text_ends_with_the_positions(capsys):
 @pytest.mark.parametrize("on", ["rtl", "golden", "float"])
 @pytest.mark.parametrize("tokens", ["0", "-3", "24"])
 def test_tokens_without_room_are_refused_before_anything_is_built(capsys, on, tokens):
-    _refused(capsys, "--tokens", tokens, on=on, says=f"{tokens} new tokens are wanted; after a prompt of 2 tokens stories260K makes 1 to 23")
+    _refused(capsys, "--tokens", tokens, on=on,
+             says=f"{tokens} new tokens are wanted; after a prompt of 2 tokens stories260K makes 1 to 23")
 
 
 def test_tokens_must_be_a_number(capsys):
