@@ -64,7 +64,7 @@ class Argmax:
         largest = b.lane_max("logits", Op.FMAX, self.maximum, 1)
         counting, naming = BOTH
         winners = b.tensor("winners", "int8", 1, hemisphere=counting)
-        b.map(1, Node(Op.FEQ, (Load(self.maximum[0]), Load(largest))), (winners,))
+        b.map(1, Node(Op.FEQ, (Load(self.maximum[0]), largest([0]))), (winners,))
         first = b.tensor("winner", "int8", 1, hemisphere=naming)
         chosen = Node(Op.AND, (Node(Op.EQ, (Source(), i32(0))), Load(winners)))
         tiles, results = self._tile_digits(chosen, best, naming) if best else ([], [])

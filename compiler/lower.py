@@ -6,6 +6,7 @@ of width w is a tensor of ceil(w / 16S) vectors, lanes beyond w hold zeros (or v
 
 import math
 import struct
+from itertools import combinations_with_replacement
 
 import numpy as np
 
@@ -157,37 +158,37 @@ class Builder:
             self.work(1, finish(o), source=MatMul(tuple(tiles), tuple(loads), hemisphere))
 
     def lane_max(self, name, op, pair, n):
-        """Maximum (op MAX or FMAX) over all lanes of n vectors, in every lane, as one tensor.
+        """Maximum (op MAX or FMAX) over all lanes of n vectors: a function that gives, for numbers of vectors, one for each
+        iteration, the expression of their maxima, in every lane.
 
         pair: the vectors, in both hemispheres. Every round brings the maxima of several windows of lanes together: copies
         of the vectors, rotated by multiples of the window, made by the permuters of both hemispheres.
         """
-        rows = tuple(range(n))
+        def together(rows):
+            vectors = tuple(rows)
+            return tree(op, [Load(x, vectors) for x in copies])
+
         window, rounds = 1, self._rounds(n * pair[0].planes)
         for r, count in enumerate(rounds):
+            if r:
+                value, pair = together(range(n)), self.pair(f"{name}.max{r}", pair[0].dtype, n)
+                self.map(n, value, pair)
             amounts = [window * i for i in range(1, count)]
-            copies = [c for h in BOTH for c in self._rotated(f"{name}.rotated{r}", pair[h], n, amounts[h::2], h)]
-            value = tree(op, [Load(x, rows) for x in (pair[1], *copies)])
-            last = r == len(rounds) - 1
-            pair = (self.tensor(f"{name}.max", pair[0].dtype, n),) if last else self.pair(f"{name}.max{r}", pair[0].dtype, n)
-            self.map(n, value, pair)
+            copies = [pair[1], *(c for h in BOTH for c in self._rotated(f"{name}.rotated{r}", pair[h], n, amounts[h::2], h))]
             window *= count
-        return pair[0]
+        return together
 
     def _rounds(self, size):
         """Windows that come together in each round of a lane maximum of `size` bytes, for the least time: a round is a
-        trip to the permuters, which take a byte a cycle, and back."""
+        trip to the permuters and back; each of the two takes a byte a cycle."""
         trip = 2 * self.geometry.mem_groups + self.geometry.superlanes + 20
-        best = None
-        for number in range(1, self.lanes.bit_length()):
-            counts, window = [], 1
-            for left in range(number, 0, -1):
-                counts.append(math.ceil(round((self.lanes / window) ** (1 / left), 9)))
-                window *= counts[-1]
-            cost = number * trip + sum(c - 1 for c in counts) * size / 2
-            if max(counts) <= WINDOWS and (best is None or cost < best[0]):
-                best = cost, counts
-        return best[1]
+
+        def cost(counts):
+            return sum(trip + -(-(count - 1) // 2) * size for count in counts)
+
+        choices = (counts for number in range(1, self.lanes.bit_length())
+                   for counts in combinations_with_replacement(range(2, WINDOWS + 1), number))
+        return min((counts for counts in choices if math.prod(counts) >= self.lanes), key=cost)
 
     def _rotated(self, name, x, n, amounts, hemisphere):
         """Copies of the n vectors of x, lane l of each taken from lane l + amount."""

@@ -426,7 +426,7 @@ class _Llama:
         rounded = to_i8(fmul(Load(scores, rows), f32(1 / scales.step)))
         b.map(n, Node(Op.MIN, (rounded, Load(self.mask, tile_of))), coarse)
         maximum = b.lane_max(name, Op.MAX, self._max_of_tiles(name, coarse), heads)
-        shifted = fadd(Load(scores, rows), fmul(to_f32(Load(maximum, tuple(v % heads for v in rows))), f32(-scales.step)))
+        shifted = fadd(Load(scores, rows), fmul(to_f32(maximum(v % heads for v in rows)), f32(-scales.step)))
         exponent = b.tensor(f"{name}.exponent", "fp32", n)
         b.map(n, Node(Op.EXP2, (shifted,)), (exponent,))
         capped = Node(Op.FMIN, (fmul(Load(exponent, rows), f32(scales.top)), f32(255.0)))

@@ -61,7 +61,8 @@ def test_the_maximum_of_all_lanes_is_in_every_lane(name, op, dtype, n):
     b = Builder(point)
     x, pair = b.tensor("x", dtype, n, kind=Kind.INPUT), b.pair("y", dtype, n)
     b.map(n, Node(Op.MOV, (Load(x, tuple(range(n))),)), pair)
-    largest = b.lane_max("x", op, pair, n)
+    largest = b.tensor("largest", dtype, n)
+    b.map(n, b.lane_max("x", op, pair, n)(range(n)), (largest,))
     values = []
     for _ in range(8 if n > 1 else 30):
         v = rng.normal(-3, 50, (n, point.lanes)).clip(-128, 127)
@@ -69,6 +70,6 @@ def test_the_maximum_of_all_lanes_is_in_every_lane(name, op, dtype, n):
         v[np.arange(n), where] = 127
         values.append(v.astype(np.int8 if dtype == "int8" else np.float32))
     values.append(np.full((n, point.lanes), -128 if dtype == "int8" else -np.inf, values[0].dtype))
-    _, found = runs(b, [{"x": v.reshape(-1)} for v in values], largest.name)
+    _, found = runs(b, [{"x": v.reshape(-1)} for v in values], "largest")
     for v, got in zip(values, found):
         np.testing.assert_array_equal(got.reshape(n, -1), np.repeat(v.max(1, keepdims=True), point.lanes, 1))
