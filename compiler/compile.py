@@ -5,7 +5,7 @@ from isa.program import Program
 from models.calibration import Calibration
 from models.llama import LlamaWeights
 
-from .frontends import llama
+from .frontends import llama, llama_fp16
 from .schedule import schedule
 
 
@@ -13,13 +13,16 @@ def compile_llama(weights: LlamaWeights, calibration: Calibration, geometry: Geo
                   precision: str | dict[str, str] = "int8") -> Program:
     """One decode step of a Llama-style model as a Program.
 
-    context: positions of the KV cache, by default all of the model's. precision: "int8" or "int16" (see
-    compiler.quantize) for all dense layers, or one for each of compiler.frontends.llama.SITES. Raises LlamaError,
+    context: positions of the KV cache, by default all of the model's. precision: "fp16" for the whole model, "int8" or
+    "int16" (see compiler.quantize) for all dense layers, or one of these for each of compiler.frontends.llama.SITES. Raises LlamaError,
     QuantizeError, or PlaceError when the model does not fit the geometry.
     """
     context = weights.config.max_positions if context is None else context
-    modes = dict.fromkeys(llama.SITES, precision) if isinstance(precision, str) else precision
-    graph = llama.build(weights, calibration, geometry, context, modes)
+    if precision == "fp16":
+        graph = llama_fp16.build(weights, calibration, geometry, context)
+    else:
+        modes = dict.fromkeys(llama.SITES, precision) if isinstance(precision, str) else precision
+        graph = llama.build(weights, calibration, geometry, context, modes)
     program = schedule(graph, geometry)
     program.notes |= {"kind": "llama decode step", "context": context, "vocabulary": weights.config.vocab}
     return program

@@ -62,6 +62,10 @@ def to_i8(a):
     return Node(Op.F32_TO_I8, (a,))
 
 
+def to_f16(a):
+    return Node(Op.F32_TO_F16, (a,))
+
+
 def tree(op: Op, operands: list):
     """Balanced tree of an associative operation."""
     if len(operands) == 1:
@@ -125,6 +129,14 @@ class Builder:
         tile[:matrix.shape[0], :matrix.shape[1]] = matrix
         return self.constant(name, "int8", tile.T, layout=Layout.WEIGHTS, hemisphere=hemisphere)
 
+    def tile(self, name, matrix, hemisphere) -> WeightTile:
+        """Tile of a matrix [inputs, outputs] of int8 or float16, at most 16*S each way."""
+        if matrix.dtype != np.float16:
+            return WeightTile(self.weights(name, matrix, hemisphere), 0)
+        low, high = np.moveaxis(matrix[..., None].view(np.int8), -1, 0)
+        return WeightTile(self.weights(f"{name}.low", low, hemisphere), 0,
+                          high=self.weights(f"{name}.high", high, hemisphere))
+
     def ones(self, hemisphere) -> WeightTile:
         """Tile of ones: turns a product into a lane sum in every lane."""
         name = f"ones.{'WE'[hemisphere]}"
@@ -142,10 +154,10 @@ class Builder:
         self.work(n, (expression, stores(tensors, range(n) if targets is None else targets)))
 
     def project(self, name, matrix, activations, finish, hemispheres=BOTH):
-        """One vector times an int8 matrix [inputs, outputs] of any size.
+        """One vector times a matrix [inputs, outputs] of any size, int8 or float16.
 
-        activations: per input tile, (tensors of the hemispheres, vector). finish(o, hemisphere) gives for output tile o
-        the (expression of Source(), stores).
+        activations: per input tile, (tensors of the hemispheres, vector). finish(o) gives for output tile o the results:
+        (expression, stores) pairs, one with Source().
         """
         for o in range(self.tiles(matrix.shape[1])):
             hemisphere = hemispheres[0] if len(hemispheres) == 1 else self.next_hemisphere()
@@ -153,9 +165,9 @@ class Builder:
             tiles, loads = [], []
             for k, (pair, vector) in enumerate(activations):
                 rows = columns[k * self.lanes:(k + 1) * self.lanes]
-                tiles.append(WeightTile(self.weights(f"{name}[{k},{o}]", rows, hemisphere), 0))
+                tiles.append(self.tile(f"{name}[{k},{o}]", rows, hemisphere))
                 loads.append(Load(pair[hemisphere], (vector,)))
-            self.work(1, finish(o), source=MatMul(tuple(tiles), tuple(loads), hemisphere))
+            self.work(1, *finish(o), source=MatMul(tuple(tiles), tuple(loads), hemisphere))
 
     def lane_max(self, name, op, pair, n):
         """Maximum (op MAX or FMAX) over all lanes of n vectors: a function that gives, for numbers of vectors, one for each

@@ -1,20 +1,24 @@
-"""int8 weights and activation scales of a dense layer, and the scales of an attention head.
+"""Weights and activation scales of a dense layer, and the scales of an attention head.
 
-Two modes, chosen per dense layer:
+Modes, chosen per dense layer but for fp16, which is that of the whole model:
 
 - ``int8``: activations and weights of one byte each. y = scale[o] * sum_i W[i, o] a[i].
 - ``int16``: two int8 terms each, t = 256 * high + low; the product of the two low terms is dropped.
   y = scale[o] * (256 * sum(W1 h) + sum(W1 l + W2 h)).
+- ``fp16``: weights and activations in fp16, y = scale * sum_i W[i, o] a[i] with an exact sum.
 
-An activation is x[i] * factor[i], rounded to nearest even and saturated. The factors are folded into the weights, so a
-scale per input channel costs nothing.
+An activation is x[i] * factor[i], rounded to nearest even and, if it is an integer, saturated. Of integers the factors are
+folded into the weights, so a scale per input channel costs nothing. Of fp16 there is one factor, a power of two, 1 unless
+the activations are so large that they could overflow.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-MODES = ("int8", "int16")
+MODES = ("int8", "int16", "fp16")
+LARGE = 2.0**12   # magnitude from which on fp16 activations are made smaller: seven bits below overflow
 RANGE = {"int8": 127, "int16": 32512}   # 127 * 256: both terms stay within int8
 
 
@@ -24,7 +28,7 @@ class QuantizeError(ValueError):
 
 @dataclass(frozen=True)
 class Dense:
-    """A quantised matrix. terms: int8 [inputs, outputs], one (int8) or two (int16: W1, W2). scale: fp32 [outputs]."""
+    """A quantised matrix. terms: [inputs, outputs], of float16 or int8, two of mode int16 (W1, W2). scale: fp32 [outputs]."""
 
     mode: str
     terms: tuple[np.ndarray, ...]
@@ -35,14 +39,18 @@ def factors(absmax, mode: str):
     """What activations with these largest magnitudes are multiplied by before rounding."""
     if mode not in MODES:
         raise QuantizeError(f"unknown mode {mode!r}: modes are {', '.join(MODES)}")
+    if mode == "fp16":
+        return np.full(np.shape(absmax), 2.0**-max(0, math.ceil(math.log2(np.max(absmax) / LARGE))))
     return RANGE[mode] / np.asarray(absmax, np.float64)
 
 
 def dense(matrix: np.ndarray, factor, mode: str) -> Dense:
-    """Quantise a float matrix [outputs, inputs], symmetric, a scale per output channel.
+    """Quantise a float matrix [outputs, inputs]; integers symmetric, a scale per output channel.
 
-    factor: of the activations, per input or one for all.
+    factor: of the activations, per input or one for all. Raises QuantizeError for what fp16 can't hold.
     """
+    if mode == "fp16":
+        return _half(matrix, np.unique(factor))
     folded = matrix.astype(np.float64) / np.broadcast_to(factor, matrix.shape[1])
     limit = RANGE[mode]
     scale = np.abs(folded).max(axis=1) / limit
@@ -53,6 +61,16 @@ def dense(matrix: np.ndarray, factor, mode: str) -> Dense:
     high = (whole + 128) >> 8
     low = whole - 256 * high
     return Dense(mode, (high.astype(np.int8), low.astype(np.int8)), scale.astype(np.float32))
+
+
+def _half(matrix, factor):
+    if len(factor) != 1:
+        raise QuantizeError(f"activations in fp16 have one factor, not {len(factor)}")
+    with np.errstate(over="ignore"):
+        rounded = matrix.T.astype(np.float16)
+    if not np.isfinite(rounded).all():
+        raise QuantizeError(f"weights reach {np.abs(matrix).max():.0f}, beyond fp16")
+    return Dense("fp16", (rounded,), np.full(len(matrix), 1 / factor[0], np.float32))
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,14 @@ class AttentionScales:
 
 LOG2E = float(np.log2(np.e))
 _MAX_STEP = 8.9   # beyond it the largest probability could round to zero
+
+
+def attention_fp16(layer) -> AttentionScales:
+    """Scales from a layer's calibration for q, k and probabilities in fp16; only the search for the maximum needs a range."""
+    head_dim = layer.q.shape[1]
+    return AttentionScales(q=np.ones(layer.q.shape), k=np.ones(layer.k.shape),
+                           score=np.full(len(layer.k), LOG2E / np.sqrt(head_dim)),
+                           step=min(layer.scores * LOG2E / 127, _MAX_STEP), top=1.0)
 
 
 def attention(layer) -> AttentionScales:

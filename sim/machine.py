@@ -48,8 +48,8 @@ from sim.progress import Progress
 
 __all__ = ["GoldenMachine", "Machine", "MachineError", "RtlMachine", "RunResult", "chip_model"]
 
-NUMPY_TYPES = {"int8": np.dtype("i1"), "uint8": np.dtype("u1"), "index16": np.dtype("<u2"), "fp16": np.dtype("<f2"), "int32": np.dtype("<i4"),
-               "fp32": np.dtype("<f4")}
+NUMPY_TYPES = {"int8": np.dtype("i1"), "uint8": np.dtype("u1"), "index16": np.dtype("<u2"), "fp16": np.dtype("<f2"),
+               "int32": np.dtype("<i4"), "fp32": np.dtype("<f4")}
 SILENCE = 600        # wall seconds without a message after which the simulator counts as hung
 _HALF_FULL = MAILBOX_DEPTH // 2   # vectors that may come into a mailbox between two looks at it
 UNKNOWN_LENGTH = 10_000_000  # watchdog of a program whose cycle count is not predicted

@@ -46,17 +46,27 @@ def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, c
     context: positions of the KV cache. modes: for each of SITES, how its dense layers are quantised. Raises LlamaError
     or quantize.QuantizeError for what cannot be compiled.
     """
-    config = weights.config
+    check(weights.config, context)
+    if set(modes) != set(SITES):
+        raise LlamaError(f"modes are needed for exactly {', '.join(SITES)}, not {', '.join(sorted(modes))}")
+    if "fp16" in modes.values():
+        raise LlamaError("fp16 is the precision of the whole model, not of one dense layer")
+    return Llama(weights, calibration, geometry, context, modes).build()
+
+
+def check(config: LlamaConfig, context: int):
+    """Raise LlamaError for a context or vocabulary that cannot be compiled."""
     if not 1 <= context <= config.max_positions:
         raise LlamaError(f"context {context} is outside 1..{config.max_positions}, the model's positions")
     if config.vocab > TOKENS or context >= TOKENS:
         raise LlamaError(f"vocabulary of {config.vocab} tokens or context of {context}: tokens and positions have 16 bits")
-    if set(modes) != set(SITES):
-        raise LlamaError(f"modes are needed for exactly {', '.join(SITES)}, not {', '.join(sorted(modes))}")
-    return _Llama(weights, calibration, geometry, context, modes).build()
 
 
-class _Llama:
+class Llama:
+    """Builds the graph of a model in int8; what another arithmetic does otherwise are the methods of "arithmetic"."""
+
+    dtype = "int8"   # of activations, queries and values
+
     def __init__(self, weights, calibration, geometry, context, modes):
         self.weights, self.config, self.calibration, self.modes = weights, weights.config, calibration, modes
         self.b = Builder(geometry)
@@ -66,6 +76,7 @@ class _Llama:
         self.rows = self.b.position_rows(context)
         self.group = self.config.heads // self.config.kv_heads
         self.kv_tiles = self.tiles(self.config.kv_width)
+        self.ones: dict[str, WeightTile] = {}
 
     def build(self):
         b, c = self.b, self.config
@@ -128,38 +139,77 @@ class _Llama:
             self.b.map(1, self.b.lookup(f"{name}{i}", dtype, rows, index), (tensor,), [i])
         return tensor
 
+    # ---- arithmetic -----------------------------------------------------------------------------------------------
+
+    def _total(self):
+        """The source's result as fp32."""
+        return to_f32(Source())
+
+    def _rounded(self, value):
+        """An fp32 expression as an activation."""
+        return to_i8(value)
+
+    def _folded(self, matrix, norm):
+        """A matrix behind a norm: the weights of the norm are part of it."""
+        return matrix * norm
+
+    def _weighted_norm(self, name, value, norm):
+        """A normalised expression times those weights of the norm that no matrix has."""
+        return value
+
+    def _attention_scales(self, seen):
+        return quantize.attention(seen)
+
+    def _cache(self, name, words, side):
+        """A cache of columns of keys or rows of values, so many words in each of 16 slices."""
+        return self.b.tensor(name, "int8", self.b.weight_columns(words), kind=Kind.STATE, layout=Layout.WEIGHTS, hemisphere=side)
+
+    def _cache_tile(self, cache, offset, stride=1):
+        return WeightTile(cache, offset, stride)
+
+    def _cached(self, cache, targets, value):
+        """Results that put an activation into a cache."""
+        return [(value, (Store(cache, (targets,)),))]
+
+    def _probability(self, exponent, scale):
+        """An fp32 expression as unnormalised probability."""
+        return Node(Op.F32_TO_I32, (Node(Op.FMIN, (fmul(exponent, f32(scale)), f32(255.0))),))
+
+    probability = "uint8"
+
     # ---- dense layers ---------------------------------------------------------------------------------------------
 
-    def _norm(self, name, x, absmax_x, absmax_normed, mode):
+    def _norm(self, name, x, absmax_x, norm, absmax_normed, mode):
         """Normalised x as activations of a dense layer, and the factor they carry."""
         b = self.b
         inverse = b.inverse_rms(name, x, self.config.hidden, _HEADROOM * absmax_x, self.config.eps)
         factor = float(quantize.factors(absmax_normed, mode))
         n = x.vectors
         value = fmul(fmul(Load(x, tuple(range(n))), f32(factor)), Load(inverse))
-        return self._activation(name, value, n, mode), factor
+        return self._activation(name, self._weighted_norm(name, value, norm), n, mode), factor
 
     def _activation(self, name, value, n, mode):
         """Round an fp32 expression (already multiplied by its factor) to the terms of a mode, in both hemispheres."""
-        if mode == "int8":
-            return (self._both(f"{name}.a", to_i8(value), n),)
+        if mode != "int16":
+            return (self._both(f"{name}.a", self._rounded(value), n),)
         limit = float(quantize.RANGE[mode])
         whole = Node(Op.F32_TO_I32, (Node(Op.FMIN, (Node(Op.FMAX, (value, f32(-limit))), f32(limit))),))
         high = Node(Op.SAR, (Node(Op.ADD, (whole, i32(128))), i32(8)))
         return self._both(f"{name}.high", high, n), self._both(f"{name}.low", whole, n)
 
     def _both(self, name, expression, n):
-        pair = self.b.pair(name, "int8", n)
+        pair = self.b.pair(name, self.dtype, n)
         self.b.map(n, expression, pair)
         return pair
 
     def _project(self, name, dense, activation, finish):
-        """Matrix times activation; finish(o, y) gives (expression, stores) of output tile o from y = fp32 sum * scale.
+        """Matrix times activation; finish(o, y) gives the results of output tile o from y = fp32 sum * scale.
 
         dense.terms have their rows in whole tiles of 16*S.
         """
         b = self.b
-        scale = b.row_constant(f"{name}.scale", "fp32", dense.scale * (256 if dense.mode == "int16" else 1))
+        unscaled = (dense.scale == 1).all()
+        scale = None if unscaled else b.row_constant(f"{name}.scale", "fp32", dense.scale * (256 if dense.mode == "int16" else 1))
         tiles = range(self.tiles(dense.terms[0].shape[1]))
         vectors = [(k, i) for k in range(len(activation)) for i in range(activation[0][0].vectors)]
 
@@ -168,14 +218,14 @@ class _Llama:
             inputs = [(activation[k], i) for _, a in weights_and_activations for k, i in vectors if k == a]
             return matrix, inputs
 
-        if dense.mode == "int8":
+        if dense.mode != "int16":
             b.project(name, *terms([(dense.terms[0], 0)]),
-                      lambda o: finish(o, fmul(to_f32(Source()), Load(scale, (o,)))))
+                      lambda o: finish(o, fmul(self._total(), Load(scale, (o,))) if scale else self._total()))
             return
         high, low = dense.terms
         upper = b.tensor(f"{name}.upper", "fp32", len(tiles))
         b.project(f"{name}.hh", *terms([(high, 0)]),
-                  lambda o: (fmul(to_f32(Source()), f32(256.0)), stores((upper,), (o,))))
+                  lambda o: [(fmul(to_f32(Source()), f32(256.0)), stores((upper,), (o,)))])
         b.project(f"{name}.hl", *terms([(high, 1), (low, 0)]),
                   lambda o: finish(o, fmul(fadd(to_f32(Source()), Load(upper, (o,))), Load(scale, (o,)))))
 
@@ -190,20 +240,20 @@ class _Llama:
         name = f"layer{index}"
         b.operation = f"{name}.attention.norm"
         mode = self.modes["qkv"]
-        normed, factor = self._norm(f"{name}.attention", x, seen.attn_x, seen.attn_normed, mode)
+        normed, factor = self._norm(f"{name}.attention", x, seen.attn_x, layer.attn_norm, seen.attn_normed, mode)
         out, out_factor = self._attention(name, index, layer, seen, normed, factor)
         b.operation = f"{name}.attention.output"
         wo = self._o_matrix(layer.wo)
         dense = quantize.dense(wo, out_factor, self.modes["o"])
         x = self._residual(f"{name}.attention", dense, out, x)
         b.operation = f"{name}.ffn.norm"
-        normed, factor = self._norm(f"{name}.ffn", x, seen.ffn_x, seen.ffn_normed, self.modes["ffn"])
+        normed, factor = self._norm(f"{name}.ffn", x, seen.ffn_x, layer.ffn_norm, seen.ffn_normed, self.modes["ffn"])
         return self._ffn(name, layer, seen, normed, factor, x)
 
     def _residual(self, name, dense, activation, x):
         following = self.b.tensor(f"{name}.x", "fp32", x.vectors)
         self._project(f"{name}.out", dense, activation,
-                      lambda o, y: (fadd(y, Load(x, (o,))), stores((following,), (o,))))
+                      lambda o, y: [(fadd(y, Load(x, (o,))), stores((following,), (o,)))])
         return following
 
     def _ffn(self, name, layer, seen, normed, factor, x):
@@ -213,13 +263,13 @@ class _Llama:
         down_factor = quantize.factors(seen.ffn_mid, down_mode)
         gate_up = {}
         for part, matrix in (("gate", layer.w_gate), ("up", layer.w_up)):
-            folded = self._rows_in_tiles(matrix * layer.ffn_norm)
+            folded = self._rows_in_tiles(self._folded(matrix, layer.ffn_norm))
             dense = quantize.dense(folded, factor, mode)
             if part == "up":
                 dense = quantize.Dense(mode, dense.terms, (dense.scale * down_factor).astype(np.float32))
             gate_up[part] = b.tensor(f"{name}.{part}", "fp32", self.tiles(self.config.ffn))
             self._project(f"{name}.{part}", dense, normed,
-                          lambda o, y, t=gate_up[part]: (y, stores((t,), (o,))))
+                          lambda o, y, t=gate_up[part]: [(y, stores((t,), (o,)))])
         b.operation = f"{name}.ffn.silu"
         n = self.tiles(self.config.ffn)
         gate, up = (Load(gate_up[part], tuple(range(n))) for part in ("gate", "up"))
@@ -231,19 +281,20 @@ class _Llama:
         activation = self._activation(f"{name}.mid", mid, n, down_mode)
         b.operation = f"{name}.ffn.down"
         dense = quantize.dense(self._rows_in_tiles(layer.w_down),
-                               np.pad(down_factor, (0, -len(down_factor) % b.lanes), constant_values=1.0), down_mode)
+                               np.pad(down_factor, (0, -len(down_factor) % b.lanes), mode="edge"), down_mode)
         return self._residual(f"{name}.ffn", dense, activation, x)
 
     def _head(self, x):
         b, c = self.b, self.config
         b.operation = "head"
-        normed, factor = self._norm("head", x, self.calibration.head_x, self.calibration.head_normed,
+        normed, factor = self._norm("head", x, self.calibration.head_x, self.weights.norm, self.calibration.head_normed,
                                     self.modes["head"])
-        dense = quantize.dense(self._rows_in_tiles(self.weights.head * self.weights.norm), factor, self.modes["head"])
+        head = self._rows_in_tiles(self._folded(self.weights.head, self.weights.norm))
+        dense = quantize.dense(head, factor, self.modes["head"])
         order = tokens_in_order(c.vocab, b.lanes).reshape(-1)
         dense = quantize.Dense(dense.mode, tuple(t[:, order] for t in dense.terms), dense.scale[order])
         logits = Argmax(b, c.vocab)
-        self._project("head", dense, normed, lambda o, y: (y, logits.stores(o)))
+        self._project("head", dense, normed, lambda o, y: [(y, logits.stores(o))])
         return logits
 
     def _next_token(self, logits):
@@ -261,22 +312,22 @@ class _Llama:
     def _attention(self, name, index, layer, seen, normed, factor):
         """Attention of one layer: activations of the output projection and their factor."""
         b, c = self.b, self.config
-        scales = quantize.attention(seen)
+        scales = self._attention_scales(seen)
         k_side, v_side = index % 2, 1 - index % 2
         b.operation = f"{name}.attention.qk"
         wq = layer.wq.reshape(c.kv_heads, self.group, c.head_dim, c.hidden)
         wk = layer.wk.reshape(c.kv_heads, 1, c.head_dim, c.hidden)
         sq = scales.q.reshape(c.kv_heads, self.group, c.head_dim)
-        queries = b.tensor(f"{name}.q", "int8", self.group * self.kv_tiles)
+        queries = b.tensor(f"{name}.q", self.dtype, self.group * self.kv_tiles)
         for r in range(self.group):
-            self._rotated(f"{name}.q{r}", wq[:, r] * layer.attn_norm, sq[:, r], normed, factor,
-                          lambda o, r=r: stores((queries,), (r * self.kv_tiles + o,)))
-        keys = [b.tensor(f"{name}.kcache{t}", "int8", b.weight_columns(self.rows), kind=Kind.STATE,
-                         layout=Layout.WEIGHTS, hemisphere=k_side) for t in range(self.kv_tiles)]
-        self._rotated(f"{name}.k", wk[:, 0] * layer.attn_norm, scales.k, normed, factor,
-                      lambda o: (self._append_key(keys[o]),))
+            self._rotated(f"{name}.q{r}", self._folded(wq[:, r], layer.attn_norm), sq[:, r], normed, factor,
+                          lambda o, value, r=r: [(value, stores((queries,), (r * self.kv_tiles + o,)))])
+        keys = [self._cache(f"{name}.kcache{t}", self.rows, k_side) for t in range(self.kv_tiles)]
+        targets = tuple(Target(i, Index(self.pos, self.rows, i * self.rows)) for i in range(LANES))
+        self._rotated(f"{name}.k", self._folded(wk[:, 0], layer.attn_norm), scales.k, normed, factor,
+                      lambda o, value: self._cached(keys[o], targets, value))
         b.operation = f"{name}.attention.v"
-        values, v_scale = self._values(name, layer.wv * layer.attn_norm, seen.v, normed, factor, v_side)
+        values, v_scale = self._values(name, self._folded(layer.wv, layer.attn_norm), seen.v, normed, factor, v_side)
         self._v_scale = v_scale
         b.operation = f"{name}.attention.scores"
         scores = self._scores(name, queries, keys, scales, k_side)
@@ -285,10 +336,11 @@ class _Llama:
         b.operation = f"{name}.attention.values"
         return self._weighted(name, weights, values, v_side)
 
-    def _rotated(self, name, matrix, scale, normed, factor, where):
-        """RoPE of a projection, rounded to int8: y = cos * (W a) + sin * (W' a), W' the rotated rows.
+    def _rotated(self, name, matrix, scale, normed, factor, finish):
+        """RoPE of a projection, rounded: y = cos * (W a) + sin * (W' a), W' the rotated rows.
 
-        matrix: [kv_heads, head_dim, hidden]; scale: of the result, [kv_heads, head_dim].
+        matrix: [kv_heads, head_dim, hidden]; scale: of the result, [kv_heads, head_dim]. finish(o, value) gives the results
+        of output tile o.
         """
         b, c = self.b, self.config
         dense = quantize.dense(self._rows_in_tiles(matrix.reshape(c.kv_width, c.hidden)), factor, self.modes["qkv"])
@@ -300,13 +352,9 @@ class _Llama:
                                 (dense.scale[rows] * np.tile(sign, c.kv_heads) * inverse).astype(np.float32))
         cosine = b.tensor(f"{name}.cosine", "fp32", self.kv_tiles)
         self._project(f"{name}.plain", plain, normed,
-                      lambda o, y: (fmul(y, Load(self.cos, (o,))), stores((cosine,), (o,))))
+                      lambda o, y: [(fmul(y, Load(self.cos, (o,))), stores((cosine,), (o,)))])
         self._project(f"{name}.turned", turned, normed,
-                      lambda o, y: (to_i8(fadd(fmul(y, Load(self.sin, (o,))), Load(cosine, (o,)))), where(o)))
-
-    def _append_key(self, cache):
-        targets = tuple(Target(i, Index(self.pos, self.rows, i * self.rows)) for i in range(LANES))
-        return Store(cache, (targets,))
+                      lambda o, y: finish(o, self._rounded(fadd(fmul(y, Load(self.sin, (o,))), Load(cosine, (o,))))))
 
     def _values(self, name, matrix, absmax, normed, factor, side):
         """Append v to the cache. The operands of the projection are swapped: the activations become every column of the
@@ -360,8 +408,7 @@ class _Llama:
         """V^T of one kv head in one kv tile: row (lane) l is vector ((l // 16) * context tiles + t) * 16 + l % 16."""
         if (g, tile) not in caches:
             words = self.b.geometry.superlanes * self.context_tiles
-            caches[g, tile] = self.b.tensor(f"{name}.vcache{g}.{tile}", "int8", self.b.weight_columns(words), kind=Kind.STATE,
-                                            layout=Layout.WEIGHTS, hemisphere=side)
+            caches[g, tile] = self._cache(f"{name}.vcache{g}.{tile}", words, side)
         return caches[g, tile]
 
     def _merge_values(self, value, channels, tile, cache):
@@ -388,7 +435,7 @@ class _Llama:
     def _scores(self, name, queries, keys, scales, side):
         """Scaled scores in log2 units, fp32; vector t * heads + h is head h's row over context tile t."""
         b, c = self.b, self.config
-        masked = b.tensor(f"{name}.q.masked", "int8", self.kv_tiles * c.heads, hemisphere=side)
+        masked = b.tensor(f"{name}.q.masked", self.dtype, self.kv_tiles * c.heads, hemisphere=side)
         places = [(t, h) for h in range(c.heads) for t in self._head_tiles(h // self.group)]
         masks = b.constant(f"{name}.head.masks", "int8",
                            np.stack([np.where(self._head_lanes(h // self.group, t), -1, 0).astype(np.int8)
@@ -402,10 +449,10 @@ class _Llama:
         for heads in self._heads_by_tiles():
             tiles = self._head_tiles(heads[0] // self.group)
             for context_tile in range(self.context_tiles):
-                weights = tuple(WeightTile(keys[t], context_tile * b.geometry.superlanes) for t in tiles)
+                weights = tuple(self._cache_tile(keys[t], context_tile * b.geometry.superlanes) for t in tiles)
                 loads = tuple(Load(masked, tuple(t * c.heads + h for h in heads)) for t in tiles)
                 targets = [context_tile * c.heads + h for h in heads]
-                b.work(len(heads), (fmul(to_f32(Source()), Load(scale, heads)), stores((scores,), targets)),
+                b.work(len(heads), (fmul(self._total(), Load(scale, heads)), stores((scores,), targets)),
                        source=MatMul(weights, loads, side))
         return scores
 
@@ -417,7 +464,7 @@ class _Llama:
         return [tuple(heads[i] for i in chunk) for heads in groups.values() for chunk in self.b.chunks(len(heads))]
 
     def _softmax(self, name, scores, scales, side):
-        """uint8 exp2(score - maximum) of every head and context tile, unnormalised."""
+        """exp2(score - maximum) of every head and context tile, unnormalised."""
         b, heads = self.b, self.config.heads
         n = self.context_tiles * heads
         rows = tuple(range(n))
@@ -429,9 +476,8 @@ class _Llama:
         shifted = fadd(Load(scores, rows), fmul(to_f32(maximum(v % heads for v in rows)), f32(-scales.step)))
         exponent = b.tensor(f"{name}.exponent", "fp32", n)
         b.map(n, Node(Op.EXP2, (shifted,)), (exponent,))
-        capped = Node(Op.FMIN, (fmul(Load(exponent, rows), f32(scales.top)), f32(255.0)))
-        weights = b.tensor(f"{name}.weights", "uint8", n, hemisphere=side)
-        b.map(n, Node(Op.AND, (Node(Op.F32_TO_I32, (capped,)), Load(self.valid, tile_of))), (weights,))
+        weights = b.tensor(f"{name}.weights", self.probability, n, hemisphere=side)
+        b.map(n, Node(Op.AND, (self._probability(Load(exponent, rows), scales.top), Load(self.valid, tile_of))), (weights,))
         return weights
 
     def _max_of_tiles(self, name, coarse):
@@ -462,19 +508,19 @@ class _Llama:
         mode = self.modes["o"]
         factor = 256.0 if mode == "int16" else 1.0
         out = b.tensor(f"{name}.attended", "fp32", self.kv_tiles * n) if mode == "int16" else None
-        pair = None if out else b.pair(f"{name}.attended", "int8", self.kv_tiles * n)
+        pair = None if out else b.pair(f"{name}.attended", self.dtype, self.kv_tiles * n)
         for tile in range(self.kv_tiles):
             places = [(g, t) for g in range(c.kv_heads) if tile in self._head_tiles(g) for t in range(self.context_tiles)]
             loads = tuple(Load(weights, tuple(t * c.heads + g * n + r for r in range(n))) for g, t in places)
-            ones = tuple(WeightTile(self._head_ones(g, tile, side), 0) for g, _ in places)
+            ones = tuple(self._head_ones(g, tile, side) for g, _ in places)
             inverse = b.tensor(f"{name}.inverse{tile}", "fp32", n)
-            b.work(n, (Node(Op.RSQRT, (to_f32(Source()),)), stores((inverse,), range(n))),
+            b.work(n, (Node(Op.RSQRT, (self._total(),)), stores((inverse,), range(n))),
                    source=MatMul(ones, loads, side))
             root = Load(inverse, tuple(range(n)))
-            columns = tuple(WeightTile(values[g, tile], t, self.context_tiles) for g, t in places)
-            value = fmul(fmul(to_f32(Source()), root), root)
+            columns = tuple(self._cache_tile(values[g, tile], t, self.context_tiles) for g, t in places)
+            value = fmul(fmul(self._total(), root), root)
             targets = [tile * n + r for r in range(n)]
-            result = (value, stores((out,), targets)) if out else (to_i8(value), stores(pair, targets))
+            result = (value, stores((out,), targets)) if out else (self._rounded(value), stores(pair, targets))
             b.work(n, result, source=MatMul(columns, loads, side))
         if out:
             rows = tuple(range(out.vectors))
@@ -485,12 +531,14 @@ class _Llama:
 
     def _head_ones(self, g, tile, side):
         """Ones in the columns of a kv head: gives its row sum in its lanes."""
-        lanes = self._head_lanes(g, tile)
         name = f"ones.head{g}.{tile}.{'WE'[side]}"
-        for tensor in self.b.graph.tensors:
-            if tensor.name == name:
-                return tensor
-        return self.b.weights(name, np.repeat(lanes[None].astype(np.int8), self.b.lanes, 0), side)
+        if name not in self.ones:
+            lanes = self._head_lanes(g, tile)
+            if g == self.config.kv_heads - 1:   # lanes of no head: a sum that is not zero keeps their 0 / sum a number
+                lanes |= np.arange(self.b.lanes) + tile * self.b.lanes >= self.config.kv_width
+            matrix = np.repeat(lanes[None], self.b.lanes, 0).astype(np.float16 if self.dtype == "fp16" else np.int8)
+            self.ones[name] = self.b.tile(name, matrix, side)
+        return self.ones[name]
 
     def _lane_order(self, per_channel, fill):
         """[kv_width] values -> [kv tiles * group * 16S]: the order of the attended activations' lanes."""

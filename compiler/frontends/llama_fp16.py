@@ -1,0 +1,97 @@
+"""The decode step of :mod:`compiler.frontends.llama` in fp16: weights, activations, KV cache and probabilities.
+
+Products with up to 16*S inputs are summed exactly and rounded once, to fp32; vector work is fp32, as it is in int8. Weights
+of norms stay fp32.
+"""
+
+from isa.geometry import LANES, Geometry
+from isa.instructions import Op
+from models.calibration import Calibration
+from models.llama import LlamaWeights
+
+from .. import quantize
+from ..graph import Index, Layout, Load, MatMul, Node, Source, Store, Target, WeightTile
+from ..lower import f32, fmul, i32, stores, to_f16
+from .llama import SITES, Llama, check
+
+MODES = dict.fromkeys(SITES, "fp16")
+_LARGEST = 32768.0   # of a probability; they are near 1 unless scores go far beyond those of calibration
+
+
+def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int):
+    """Graph of one decode step, as compiler.frontends.llama.build."""
+    check(weights.config, context)
+    return Fp16Llama(weights, calibration, geometry, context, MODES).build()
+
+
+class Fp16Llama(Llama):
+    """Caches are pairs of tensors, of low and high bytes."""
+
+    dtype = probability = "fp16"
+
+    def _total(self):
+        return Source()
+
+    def _rounded(self, value):
+        return to_f16(value)
+
+    def _folded(self, matrix, norm):
+        return matrix
+
+    def _weighted_norm(self, name, value, norm):
+        weights = self.b.row_constant(f"{name}.norm", "fp32", norm)
+        return fmul(value, Load(weights, tuple(range(weights.vectors))))
+
+    def _attention_scales(self, seen):
+        return quantize.attention_fp16(seen)
+
+    def _cache(self, name, words, side):
+        return tuple(super(Fp16Llama, self)._cache(f"{name}.{part}", words, side) for part in ("low", "high"))
+
+    def _cache_tile(self, cache, offset, stride=1):
+        return WeightTile(cache[0], offset, stride, cache[1])
+
+    def _cached(self, cache, targets, value):
+        low, high = cache
+        return [(value, (Store(low, (targets,)),)), (Node(Op.SHR, (value, i32(8))), (Store(high, (targets,)),))]
+
+    def _probability(self, exponent, scale):
+        return to_f16(Node(Op.FMIN, (exponent, f32(_LARGEST))))
+
+    def _values(self, name, matrix, absmax, normed, factor, side):
+        b, c = self.b, self.config
+        inputs = self.tiles(c.hidden)
+        dense = quantize.dense(self._rows_in_tiles(matrix), factor, "fp16")
+        ((west, east),) = normed
+        targets = tuple(tuple(Target(k * LANES + j) for j in range(LANES)) for k in range(inputs))
+        columns = []
+        for plane, part in enumerate(("low", "high")):
+            copies = b.tensor(f"{name}.columns.{part}", "int8", LANES * inputs, layout=Layout.WEIGHTS, hemisphere=side)
+            load = Load((east, west)[side], tuple(range(inputs)), plane=plane)
+            b.work(inputs, (load, (Store(copies, targets),)))
+            columns.append(copies)
+        rows = b.constant(f"{name}.wv", "fp16", dense.terms[0].T.reshape(-1, b.lanes), hemisphere=side)
+        caches = {}
+        for g in range(c.kv_heads):
+            for channels in b.chunks(c.head_dim):
+                mine = [g * c.head_dim + i for i in channels]
+                self._append_half(f"{name}.v{g}.{channels.start}", mine, g, rows, columns, dense.scale[0], caches, name, side)
+        return caches, 1.0
+
+    def _append_half(self, name, channels, g, rows, columns, scale, caches, layer_name, side):
+        """The counterpart of _append_values."""
+        b, n, inputs = self.b, len(channels), self.tiles(self.config.hidden)
+        low, high = columns
+        product = MatMul(tuple(WeightTile(low, k, 0, high) for k in range(inputs)),
+                         tuple(Load(rows, tuple(ch * inputs + k for ch in channels)) for k in range(inputs)), side)
+        value = b.tensor(f"{name}.value", "fp16", n)
+        b.work(n, (to_f16(fmul(Source(), f32(scale))), stores((value,), range(n))), source=product)
+        for tile in sorted({ch // b.lanes for ch in channels}):
+            mine = [i for i, ch in enumerate(channels) if ch // b.lanes == tile]
+            lanes = [channels[i] % b.lanes for i in mine]
+            vectors = [(lane // LANES) * self.context_tiles * LANES + lane % LANES for lane in lanes]
+            at = Index(self.tile, self.context_tiles) if self.context_tiles > 1 else None
+            for plane, part in enumerate(self._value_cache(caches, layer_name, g, tile, side)):
+                new = Node(Op.AND, (Load(value, tuple(mine), plane=plane), Load(self.own)))
+                merged = Node(Op.OR, (new, Load(part, tuple(vectors), index=at)))
+                b.work(len(mine), (merged, (Store(part, tuple((Target(v, at),) for v in vectors)),)))
