@@ -18,14 +18,14 @@ from isa.geometry import GeometryError
 from isa.instructions import InstructionError
 from isa.issue import IssueError
 from isa.program import Program, ProgramError
-from models.catalogue import NAMES, load_model
+from models.catalogue import NAMES, STORIES, load_model
 from models.llama import ModelError
 from models.safetensors import SafetensorsError
 from models.tokenizer import TokenError
 from sim.build import BuildError
 from sim.machine import GoldenMachine, MachineError, RtlMachine, chip_model
 
-from .session import Generation, answer_tokens, compile_model, float_tokens, spoken
+from .session import Generation, answer_tokens, compile_model, float_tokens, spoken, usual_geometry
 
 # what a user can cause; anything else is a bug and keeps its traceback
 _USER_ERRORS = (BuildError, CheckError, GeometryError, GoldenError, GraphError, HostError, InstructionError, IssueError,
@@ -61,12 +61,12 @@ def _parser():
     run.add_argument("--tokens", type=int, metavar="N", help="at most N new tokens (default: what the model usually needs)")
     run.add_argument("--on", choices=("rtl", "golden", "float"), default="rtl",
                      help="the RTL in simulation, the golden model, or the float64 model (default: rtl)")
-    run.add_argument("--geometry", default="small", help=f"one of {', '.join(geometry.NAMES)} (default: small)")
+    run.add_argument("--geometry", help=f"one of {', '.join(geometry.NAMES)} (default: small, medium for {STORIES})")
     run.set_defaults(command=_run)
 
     compile_ = commands.add_parser("compile", help="write the Program of a model's decode step")
     compile_.add_argument("model", metavar="MODEL", help=f"one of {', '.join(NAMES)}")
-    compile_.add_argument("--geometry", default="small")
+    compile_.add_argument("--geometry", help="as for run")
     compile_.add_argument("-o", "--output", type=Path, required=True)
     compile_.set_defaults(command=_compile)
 
@@ -77,7 +77,7 @@ def _parser():
 
 
 def _run(options):
-    chip = geometry.named(options.geometry)
+    chip = _geometry(options)
     model = load_model(options.model)
     model.max_new(model.encode(options.prompt), options.tokens)   # refuse a bad request before anything is built
     if options.on == "float":
@@ -98,6 +98,10 @@ def _run(options):
     print(f"{len(cycles)} steps, {sum(cycles)} cycles", file=sys.stderr)
 
 
+def _geometry(options):
+    return geometry.named(options.geometry if options.geometry is not None else usual_geometry(options.model))
+
+
 def _print_text(pieces):
     """Print a text piece by piece, as soon as each is there."""
     for piece in pieces:
@@ -106,7 +110,7 @@ def _print_text(pieces):
 
 
 def _compile(options):
-    compiled = compile_model(options.model, geometry.named(options.geometry))
+    compiled = compile_model(options.model, _geometry(options))
     compiled.program.save(options.output)
     print(f"{options.output}: {compiled.program.cycles} cycles a step, dependency bound "
           f"{compiled.program.notes['bound']}", file=sys.stderr)

@@ -10,12 +10,20 @@ from golden.calibrate import calibrate
 from golden.transformer import Llama
 from isa.geometry import Geometry
 from isa.program import Program
-from models.catalogue import Model, load_model
+from models.catalogue import STORIES, Model, load_model
 from sim.machine import GoldenMachine, Machine, RunResult
 
 # how the dense layers of a model are quantised; the others take int8 everywhere. The division model's residual stream
 # spans too much for one byte.
 PRECISION = {"mathformer/div": "int16"}
+
+# where a model runs unless asked otherwise; the others take small
+GEOMETRY = {STORIES: "medium"}
+
+
+def usual_geometry(name: str) -> str:
+    """Name of the geometry that a model runs on unless another one is asked for."""
+    return GEOMETRY.get(name, "small")
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,18 @@ def test_without_tokens_the_text_ends_with_the_positions(capsys):
 @pytest.mark.parametrize("on", ["rtl", "golden", "float"])
 @pytest.mark.parametrize("tokens", ["0", "-3", "24"])
 def test_tokens_without_room_are_refused_before_anything_is_built(capsys, on, tokens):
-    _refused(capsys, "--tokens", tokens, on=on,
-             says=f"{tokens} new tokens are wanted; after a prompt of 2 tokens stories260K makes 1 to 23")
+    says = f"{tokens} new tokens are wanted; after a prompt of 2 tokens {STORIES} makes 1 to 23"
+    _refused(capsys, "--tokens", tokens, on=on, says=says)
+
+
+def test_without_a_geometry_the_story_model_runs_on_medium(capsys, monkeypatch):
+    asked = []
+    compile_ = __main__.compile_model
+    monkeypatch.setattr(__main__, "compile_model", lambda name, chip: (asked.append(chip.name), compile_(name, chip))[1])
+    assert main(["run", STORIES, "--prompt", "", "--tokens", "1", "--on", "golden"]) == 0
+    assert main(["run", "mathformer/add", "--prompt", "7+8", "--on", "golden"]) == 0
+    assert asked == ["medium", "small"]
+    assert capsys.readouterr().out.endswith("\n15\n")
 
 
 def test_tokens_must_be_a_number(capsys):

@@ -132,6 +132,12 @@ def test_bytes_of_the_command_line_are_kept() -> None:
     assert tokens == [1, 259, 260, 3 + 0xFF, *[3 + 0x80] * 4, 261]
 
 
+def test_stray_bytes_are_looked_up_in_fours() -> None:
+    pieces = [*pieces_of(300), b"\xff\x80\x80\x80", b"\xff\x80\x80\x80\x80"]
+    text = b"\xff\x80\x80\x80\x80".decode("utf-8", "surrogateescape")
+    assert BpeTokenizer(pieces, [0.0] * 302).encode(text) == [1, 259, 300, 3 + 0x80]
+
+
 def test_a_lone_surrogate_is_refused() -> None:
     with pytest.raises(TokenError, match="at position 2 is not Unicode"):
         BpeTokenizer(pieces_of(300), [0.0] * 300).encode("a\ud812")
