@@ -55,7 +55,8 @@ def _judge(data, flips, results):
     wanted = [int.from_bytes(bytes(row), "little") for row in expected.data]
     assert decoded == wanted, "decoder: " + _first(decoded, wanted)
     assert corrected == expected.corrected.tolist(), "corrected: " + _first(corrected, expected.corrected)
-    assert uncorrectable == expected.uncorrectable.tolist(), "uncorrectable: " + _first(uncorrectable, expected.uncorrectable)
+    refused = expected.uncorrectable.tolist()
+    assert uncorrectable == refused, "uncorrectable: " + _first(uncorrectable, refused)
 
 
 def _first(ours, theirs):
