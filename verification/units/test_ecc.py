@@ -14,21 +14,33 @@ from sim.build import build, run_bench
 
 
 class EccPath(wiring.Component):
-    """Encoder, a place where bits flip, decoder. received: data, corrected, uncorrectable; one port, for speed."""
+    """Encoder, a place where bits flip, decoder.
+
+    flip: mask of bits to flip; first, second: positions of bits to flip. received: data, corrected, uncorrectable. verdict:
+    whether the data is what was sent, whether it is what was received, corrected, uncorrectable.
+    """
 
     enable: In(1)
     data: In(DATA_BITS)
     flip: In(WORD_BITS)
+    first: In(8)
+    second: In(8)
     word: Out(WORD_BITS)
     received: Out(DATA_BITS + 2)
+    verdict: Out(4)
 
     def elaborate(self, platform):
         m = Module()
         flipped = Signal(WORD_BITS)
         m.d.comb += self.word.eq(ecc.encode(m, self.data, name="encoder", enable=self.enable))
-        m.d.comb += flipped.eq(self.word ^ self.flip)
+        at = Cat((self.first == bit) ^ (self.second == bit) for bit in range(WORD_BITS))
+        m.d.comb += flipped.eq(self.word ^ self.flip ^ at)
         decoded = ecc.decode(m, flipped, name="decoder", enable=self.enable)
-        m.d.comb += self.received.eq(Cat(decoded.data, decoded.corrected, decoded.uncorrectable))
+        flags = Cat(decoded.corrected, decoded.uncorrectable)
+        m.d.comb += [
+            self.received.eq(Cat(decoded.data, flags)),
+            self.verdict.eq(Cat(decoded.data == self.data, decoded.data == flipped[:DATA_BITS], flags)),
+        ]
         return m
 
 
