@@ -3,12 +3,13 @@
 >>> word = ecc.encode(m, data, enable=valid, name="result")        # a producer: 128 data bits and their check bits
 >>> operand = ecc.decode(m, word, enable=sampled, name="operand")   # a consumer: operand.data, .corrected, .uncorrectable
 
-Both are functions that add named signals to a module, one per stage, so that a slice can put them where its pipeline wants them.
+Both are functions that add named signals to a module, one per stage, so that a slice can put them where its pipeline wants
+them.
 
 Simulation speed decides the form. The parity of a row is taken of two machine words of 64 bits that are masked, XOR-ed and
 reduced once. The masks open with ``enable``: masks that are constants are taken apart bit by bit on their way to the
-simulator, which then needs ten times as long, so let ``enable`` be a signal (a constant 1 is right but slow). Without it nothing
-is computed, and what only a wrong word needs stands behind the test for one.
+simulator, which then needs ten times as long, so let ``enable`` be a signal (a constant 1 is right but slow). Without it
+nothing is computed, and what only a wrong word needs stands behind the test for one.
 """
 
 from dataclasses import dataclass
@@ -26,9 +27,9 @@ _HALF = DATA_BITS // 2
 class Decoded:
     """What a decoder makes of a word.
 
-    data: 128 bits, corrected where that is possible, else as they came. corrected: one bit of the word was wrong (a check bit,
-    perhaps). uncorrectable: more than one bit was wrong. Without enable both flags are 0 and data is as it came. syndrome: 9 bits,
-    see `isa.ecc`.
+    data: 128 bits, corrected where that is possible, else as they came. corrected: one bit of the word was wrong (a check
+    bit, perhaps). uncorrectable: more than one bit was wrong. syndrome: 9 bits, see `isa.ecc`. Without enable data is as it
+    came and everything else 0.
     """
 
     data: Signal

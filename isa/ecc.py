@@ -1,9 +1,10 @@
 """The code that protects every word of 128 data bits: single error corrected, double error detected (SECDED 137/128).
 
-A linear code with odd-weight columns (M. Y. Hsiao, "A Class of Optimal Minimum Odd-weight-column SEC-DED Codes", IBM Journal
-of Research and Development 14(4), 1970). Every bit of a word has a *column* of 9 bits, and the *syndrome* of a word is the XOR
-of the columns of its 1 bits. Check bit r has the column 1 << r, so a word of data bits and check bits has syndrome 0 if check
-bit r is the parity of the data bits whose column has bit r; such a word is a *codeword*. Zero data has zero check bits.
+A linear code with odd-weight columns (M. Y. Hsiao, "A Class of Optimal Minimum Odd-weight-column SEC-DED Codes", IBM
+Journal of Research and Development 14(4), 1970). Every bit of a word has a *column* of 9 bits, and the *syndrome* of a word
+is the XOR of the columns of its 1 bits. Check bit r has the column 1 << r, so a word of data bits and check bits has
+syndrome 0 if check bit r is the parity of the data bits whose column has bit r; such a word is a *codeword*. Zero data has
+zero check bits.
 
 Flipped bits change the syndrome by the XOR of their columns. All columns differ and have an odd number of ones:
 
@@ -17,9 +18,9 @@ Flipped bits change the syndrome by the XOR of their columns. All columns differ
 A syndrome that is no column but has an odd number of ones (more than two flips) is uncorrectable, too.
 
 The columns of the data bits, from bit 0 up: all 84 columns of three ones, then 44 of the 126 columns of five ones, each in
-ascending order. Ones in the matrix are XOR gates in the tree of a check bit, so fewest ones and equally many in every row make
-the smallest and fastest encoder: the 44 are taken one by one, each time the column that leaves the fullest rows
-least full (the smallest column among equals). Every row ends with 52 or 53 ones.
+ascending order. Ones in the matrix are XOR gates in the tree of a check bit, so fewest ones and equally many in every row
+make the smallest and fastest encoder: the 44 are taken one by one, each time the column that leaves the fullest rows least
+full (the smallest column among equals). Every row ends with 52 or 53 ones.
 """
 
 from itertools import combinations

@@ -7,8 +7,8 @@ That no word, one flipped bit or two are taken wrongly follows from four claims 
 3. :class:`Units`: the syndrome of a word with a single 1 is the column of that bit.
 4. :class:`Outputs`: the column of a bit has that bit flipped back, and an even syndrome is uncorrectable.
 
-By 1 to 3 the syndrome of a codeword with flipped bits is the XOR of their columns. All columns are odd and differ (shown on the
-numbers), so two flips give an even syndrome that is not 0. :class:`Flips` claims the same of the whole, without steps.
+By 1 to 3 the syndrome of a codeword with flipped bits is the XOR of their columns. All columns are odd and differ (shown on
+the numbers), so two flips give an even syndrome that is not 0. :class:`Flips` claims the same of the whole, without steps.
 """
 
 from amaranth import Cat, Module, Signal
