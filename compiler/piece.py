@@ -392,20 +392,20 @@ class Pieces:
                 if id(load) not in cache:
                     cache[id(load)] = self._reads(load, work)
             a, b = cache[id(first)], cache[id(second)]
-            return any(a.get((index, t + dt), what) != what for (index, t), what in b.items())
+            return any((index, t + dt) in a and (way is None or a[index, t + dt] != way) for (index, t), way in b.items())
 
         return clash
 
     def _reads(self, load, work):
-        """(slice, cycle) of all reads of a load that the VXM samples -> what is read: the load, or a map that loads of the
-        same direction share."""
+        """(slice, cycle) of all reads of a load that the VXM samples -> None, or the map that is read and its direction:
+        loads share a map that goes the same way."""
         result = {}
         for i in range(work.n):
             for plane in load.planes(i):
                 index, _ = self.placement.word_of(load.tensor, plane, load.vector(i))
                 group = self.placement.group(index)
                 time = i * work.step - abs(self.vxm - group)
-                result[index, time] = load
+                result[index, time] = None
                 if load.index:
                     map_index, _ = self.placement.word_of(load.index.tensor, 0, 0)
                     here = self.placement.group(map_index)
