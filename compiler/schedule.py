@@ -318,7 +318,7 @@ class Scheduler:
         if order[-1] != last and not self._can_be_last(job, order[-1]):
             order.remove(last)
             order.append(last)
-        return order
+        return _same_weights_together(order, [_tile_key(tile) for tile in job.work.source.tiles])
 
     def _can_be_last(self, job, t):
         """Whether the VXM's part can follow tile t; it can follow the last one in any case."""
@@ -347,6 +347,15 @@ class Scheduler:
 
 def _tile_key(tile):
     return tuple(map(id, tile.tensors)), tile.offset, tile.stride
+
+
+def _same_weights_together(order, keys):
+    """Tiles of equal weights behind each other, so that they are loaded once; the last tile stays the last."""
+    first = {}
+    for rank, t in enumerate(order):
+        first.setdefault(keys[t], rank)
+    first[keys[order[-1]]] = len(order)
+    return sorted(order, key=lambda t: first[keys[t]])
 
 
 def _jobs(work, make) -> list[Job]:
