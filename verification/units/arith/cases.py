@@ -82,5 +82,5 @@ UNITS = {
     "rsqrt": Unit(Rsqrt, (Case({}, numerics.rsqrt, "a"),), exhaustive=(_octave(0x3F800000), _octave(0x40000000))),  # 1 .. 2, 2 .. 4
     "tanh": Unit(Tanh, (Case({}, numerics.tanh, "a"),), exhaustive=(vectors.tanh_range,),
                  nightly=tuple(exponent << 23 for exponent in range(127 - 13, 127 + 4))),  # 2**-13 .. 16
-    "basic": Unit(Basic, tuple(map(_basic, sorted(BASIC_OPS))), vectors=1 << 16),
+    "basic": Unit(Basic, tuple(map(_basic, sorted(BASIC_OPS))), vectors=3 << 15),
 }
