@@ -111,12 +111,13 @@ def example(cls: type[Instruction], **values: int) -> Instruction:
 
 
 def d_func(cls: type[Instruction], geometry: Geometry) -> str:
-    """Cycles from dispatch to the result in the driven stream register; a range if the operation decides."""
+    """Cycles from dispatch to the result in the driven stream register; a range if the operation decides, both if the
+    type does."""
     variants = {Alu: ("op", Op), Accumulate: ("type", ResultType)}
     name, values = variants.get(cls, (None, ()))
     examples = [example(cls, **{name: value}) for value in values] or [example(cls)]
     found = sorted({timing.d_func(e, geometry) for e in examples} - {None})
-    return " .. ".join(str(f) for f in (found if len(found) < 3 else (found[0], found[-1]))) or NOTHING
+    return f"{found[0]} .. {found[-1]}" if len(found) > 2 else ", ".join(map(str, found)) or NOTHING
 
 
 def instruction_table() -> str:
