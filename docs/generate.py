@@ -120,6 +120,27 @@ def mxm_diagram(g: Geometry = SMALL) -> str:
     return diagram(rows)
 
 
+def tandem_diagram(g: Geometry | None = None) -> str:
+    """Two vectors of fp16 that install their weights and one of int8 right behind, at `nano`."""
+    g = g or geometry.named("nano")
+    after, skew = timing.acc_after_activate(g), timing.D_SKEW
+    fp16, halves = (0, 2), {}
+    for start in fp16:
+        halves |= {skew + start + timing.mxm_latency(g): "low half", skew + start + timing.mxm_latency(g) + 1: "high half"}
+    last = 4
+    emitted = {start + after + timing.ACC_D_FUNC_FP32: "fp32" for start in fp16}
+    return diagram([
+        ("compute queue, plane 2h", {0: "ABC+IW n=2", last: "ABC int8"}),
+        ("pair of streams sampled", {start + skew: "fp16" for start in fp16}),
+        ("stream sampled", {last + skew: "int8"}),
+        ("supercells of both planes", {start + skew + 1 + half: f"{('low', 'high')[half]} half" for start in fp16 for half in (0, 1)}
+         | {last + skew + 1: "int8"}),
+        ("result port", halves | {last + skew + timing.mxm_latency(g): "int8"}),
+        ("result queue, plane 2h", {fp16[0] + after: "ACC fp32 n=2", last + after: "ACC int32"}),
+        ("driven SRF", emitted | {last + after + timing.ACC_D_FUNC: "int32"}),
+    ])
+
+
 def sxm_diagram(g: Geometry = SMALL) -> str:
     """Permute and Distribute in every superlane."""
     rows = [("issue bus", {0: "Permute or Distribute"})]
@@ -396,7 +417,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "hostmap": hostmap.documentation, "where": _where, "steps": _steps, "operations-of-add": _operations_of_add,
 }
 DIAGRAMS: dict[str, Callable[[], str]] = {
-    "read": read_diagram, "write": write_diagram, "alu": alu_diagram, "mxm": mxm_diagram, "sxm": sxm_diagram,
+    "read": read_diagram, "write": write_diagram, "alu": alu_diagram, "mxm": mxm_diagram, "mxm-tandem": tandem_diagram, "sxm": sxm_diagram,
     "streams": stream_diagram, "queues": queue_diagram, "walk": walk_diagram,
 }
 PICTURES: dict[str, Callable[[], str]] = {

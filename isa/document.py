@@ -24,11 +24,13 @@ from .instructions import (
     UNARY,
     AccMode,
     Accumulate,
+    Activate,
     Alu,
     Bits,
     Format,
     Instruction,
     Op,
+    ResultType,
     Source,
     issue_width,
     layout,
@@ -110,10 +112,13 @@ def example(cls: type[Instruction], **values: int) -> Instruction:
 
 
 def d_func(cls: type[Instruction], geometry: Geometry) -> str:
-    """Cycles from dispatch to the result in the driven stream register; a range if the operation decides."""
-    examples = [example(cls, op=op) for op in Op] if cls is Alu else [example(cls)]
+    """Cycles from dispatch to the result in the driven stream register; a range if the operation decides, both if the
+    type does."""
+    variants = {Alu: ("op", Op), Accumulate: ("type", ResultType)}
+    name, values = variants.get(cls, (None, ()))
+    examples = [example(cls, **{name: value}) for value in values] or [example(cls)]
     found = sorted({timing.d_func(e, geometry) for e in examples} - {None})
-    return " .. ".join(str(f) for f in (found if len(found) < 3 else (found[0], found[-1]))) or NOTHING
+    return f"{found[0]} .. {found[-1]}" if len(found) > 2 else ", ".join(map(str, found)) or NOTHING
 
 
 def instruction_table() -> str:
@@ -123,10 +128,18 @@ def instruction_table() -> str:
     for cls in BUILT:
         sampled = samples(example(cls, **({"op": Op.ADD} if cls is Alu else {})))
         rows.append([f"`0x{cls.OPCODE:02X}`", f"[{cls.__name__}](#{cls.__name__.lower()})", _kinds(cls),
-                     "none" if cls in LOOPS else "n" if "n" in layout(cls) else 1,
+                     _slots(cls),
                      f"T+{timing.D_SKEW}" if sampled else NOTHING, *(d_func(cls, g) for g in points)])
     return table(["opcode", "instruction", "queues", "issue cycles", "operands sampled",
                   *(f"d_func `{g.name}`" for g in points)], rows)
+
+
+def _slots(cls):
+    if cls in LOOPS:
+        return "none"
+    if "n" not in layout(cls):
+        return 1
+    return "n; 2n for fp16" if cls in (Activate, Accumulate) else "n"
 
 
 def _kinds(cls):
@@ -207,8 +220,10 @@ _TIMES = (
     ("L_mxm", "activation sampled to result at the plane's result port", timing.mxm_latency),
     ("ABC to ACC", "dispatch of Activate to dispatch of the Accumulate that takes its first result",
      timing.acc_after_activate),
-    ("d_func of Accumulate", "dispatch to the sum visible in the driven SRF", lambda g: timing.ACC_D_FUNC),
-    ("ADD distance", "least distance of two ADDs to one accumulator entry", lambda g: timing.ACC_ADD_DISTANCE),
+    ("d_func of Accumulate", "dispatch to the int32 sum visible in the driven SRF", lambda g: timing.ACC_D_FUNC),
+    ("d_func of Accumulate, FP32", "the same for sums of fp16", lambda g: timing.ACC_D_FUNC_FP32),
+    ("ADD distance", "least distance of two ADDs to one int32 accumulator entry", lambda g: timing.ACC_ADD_DISTANCE),
+    ("ADD distance, FP32", "the same for an fp32 entry", lambda g: timing.ACC_ADD_DISTANCE_FP32),
     ("d_func of Shift, Permute", "deskew, whole-vector network, reskew", timing.sxm_network_d_func),
     ("d_func of Select, Distribute, Rotate, Transpose, Take", "within a superlane", lambda g: timing.SXM_LOCAL_D_FUNC),
     ("barrier", "Notify to the issue after a released Sync", timing.barrier),

@@ -58,9 +58,11 @@ def test_instructions_that_are_not_built_are_listed_as_such_only():
 
 def test_rows_show_the_d_func_of_every_geometry():
     rows = {row.split("|")[2].strip(): row for row in document.instruction_table().splitlines()}
-    for cls in (instructions.Read, instructions.Permute, instructions.Accumulate):
+    for cls, types in ((instructions.Read, [{}]), (instructions.Permute, [{}]),
+                       (instructions.Accumulate, [{"type": kind} for kind in instructions.ResultType])):
         row = rows[f"[{cls.__name__}](#{cls.__name__.lower()})"]
-        expected = [str(timing.d_func(document.example(cls), g)) for g in document.geometries()]
+        expected = [", ".join(str(timing.d_func(document.example(cls, **kind), g)) for kind in types)
+                    for g in document.geometries()]
         assert [cell.strip() for cell in row.split("|")[6:10]] == expected
 
 

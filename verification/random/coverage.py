@@ -14,6 +14,7 @@ from isa.instructions import (
     Countdown,
     DataType,
     Format,
+    InstallWeights,
     Iterations,
     LoadWeights,
     Nop,
@@ -24,6 +25,7 @@ from isa.instructions import (
     Shift,
     Source,
     Sync,
+    in_tandem,
     unit_instructions,
 )
 from isa.issue import Issue
@@ -41,6 +43,9 @@ def measure(program: Program) -> Counter:
     for previous, issue in _neighbours(issues):
         spacing = "back to back" if issue.cycle - previous.cycle == 1 else "after a gap"
         points[f"{issue.queue.kind.value} {spacing}"] += 1
+        before, after = previous.instruction, issue.instruction
+        if isinstance(before, Activate) and isinstance(after, Activate) and issue.cycle - previous.cycle == before.interval:
+            points[f"{after.type.name} right after {before.type.name}"] += 1
     for text in program.texts.values():
         points.update(_of_text(text))
     return points
@@ -61,7 +66,10 @@ def required(geometry: Geometry) -> set[str]:
     points |= {"Sync", "Notify", "Nop", "Repeat", "Repeat with stride", "Repeat at distance 1", "Repeat of a burst",
                "burst LoadWeights", "burst Activate", "burst Accumulate", "Activate with install", "entry 0",
                "Countdown", "Countdown with stride", "Countdown as short as its body", "Iterations", "Rotate of 3",
-               "Rotate of 4", f"entry {ACCUMULATORS - 1}", "Shift by 0", f"Shift by {geometry.lanes}", "Shift up", "Shift down"}
+               "Rotate of 4", f"entry {ACCUMULATORS - 1}", "burst of FP16", "burst of FP32", "InstallWeights of FP16",
+               "FP16 with install", *(f"FP32 mode {m.name}" for m in AccMode),
+               *(f"{a.name} right after {b.name}" for a in DataType for b in DataType if DataType.FP16 in (a, b)),
+               "Shift by 0", f"Shift by {geometry.lanes}", "Shift up", "Shift down"}
     if geometry.superlanes == 1:
         points -= {"burst LoadWeights"}   # a plane of one column group
     return points
@@ -80,11 +88,13 @@ def _of_issue(issue: Issue, geometry):
         case Alu():
             yield from _of_alu(i)
         case Accumulate():
-            yield from (f"mode {i.mode.name}", f"entry {i.entry}")
+            yield from (f"mode {i.mode.name}", f"entry {i.entry}", f"{i.type.name} mode {i.mode.name}")
+        case InstallWeights():
+            yield f"InstallWeights of {i.type.name}"
         case Activate():
             yield f"type {i.type.name}"
             if i.install:
-                yield "Activate with install"
+                yield from ("Activate with install", f"{i.type.name} with install")
         case Shift():
             yield from (f"Shift by {i.amount}", f"Shift {'up' if i.up else 'down'}")
         case Rotate():
@@ -120,6 +130,8 @@ def _of_text(text):
             yield type(i).__name__
         if isinstance(i, LoadWeights | Activate | Accumulate) and i.n > 1:
             yield f"burst {type(i).__name__}"
+            if in_tandem(i):
+                yield f"burst of {i.type.name}"
         if isinstance(i, Countdown):
             yield from _of_countdown(i, previous)
         if isinstance(i, Repeat):

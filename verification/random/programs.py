@@ -54,6 +54,7 @@ from isa.instructions import (
     Take,
     Transpose,
     Write,
+    in_tandem,
     neighbour,
 )
 from isa.issue import assemble
@@ -87,11 +88,12 @@ class _Image:
     """Initial memory of a program: the words at both ends of both banks hold data, some others are declared zeroed.
 
     data: any bytes. special: bytes that make extreme integers and floats. index: small numbers, usable as maps.
-    high: mostly zero, usable as the high byte of 16-bit maps.
+    high: mostly zero, usable as the high byte of 16-bit maps. fp16: usable as the high byte of fp16 numbers, few of them
+    infinite or NaN.
     """
 
     EDGE = 32
-    KINDS = ("data", "special", "index", "high")
+    KINDS = ("data", "special", "index", "high", "fp16")
 
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
@@ -120,6 +122,8 @@ class _Image:
         index[..., 1] = rng.integers(0, 8, index.shape[:-1]) == 0
         words[kind == 2] = index
         words[kind == 3] = rng.integers(0, 12, words[kind == 3].shape) == 0
+        infinite = (kind == 4)[:, None, None] & (words & 0x7C == 0x7C) & (rng.random(words.shape) > 0.1 / words[0].size)
+        words[infinite] ^= 0x40
         return words.tobytes()
 
 
@@ -137,7 +141,9 @@ class _Table:
         self.loads = [[[] for _ in range(geometry.superlanes)] for _ in range(PLANES)]
         self.installs = [[] for _ in range(PLANES)]
         self.activations = [[] for _ in range(PLANES)]
-        self.starts: dict[tuple[int, int], list[int]] = defaultdict(list)
+        self.starts: dict[tuple, list[int]] = defaultdict(list)     # by plane, type, entry; as are the next
+        self.entry_writes: dict[tuple, list[int]] = defaultdict(list)
+        self.entry_reads: dict[tuple, list[int]] = defaultdict(list)
         self.written: dict[tuple[int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         self.held = set(image.held)
         self.mail: dict[tuple[type, int], list[int]] = defaultdict(list)
@@ -176,6 +182,14 @@ class _Table:
         self.placed[queue.name][cycle] = instruction, operation
         self.undo.append(lambda: self.placed[queue.name].pop(cycle))
 
+    def idle(self, queue: Queue, cycles: range):
+        """Keep a queue from issuing."""
+        busy = self.busy[queue.name]
+        if not busy.isdisjoint(cycles):
+            raise _Refused
+        busy.update(cycles)
+        self.undo.append(lambda: busy.difference_update(cycles))
+
     def drive(self, group: int, first: int, size: int, cycle: int):
         origin = _origin(first, cycle, streams.drive_boundary(group, first))
         for stream in range(first, first + size):
@@ -200,10 +214,11 @@ class _Table:
                 raise _Refused
         self.add(self.installs[plane], cycle)
 
-    def activate(self, plane: int, cycle: int):
-        if not self.installs[plane] or self.installs[plane][0] > cycle:
+    def activate(self, planes: range, cycle: int, kind: DataType):
+        """kind: of the activation, in the first of the planes that it works on."""
+        if any(not self.installs[plane] or self.installs[plane][0] > cycle for plane in planes):
             raise _Refused
-        self.add(self.activations[plane], cycle)
+        self.add(self.activations[planes[0]], (cycle, kind.result))
 
     def letter(self, cls: type, hemisphere: int, cycle: int):
         if len(self.mail[cls, hemisphere]) == MAILBOX_DEPTH:
@@ -211,13 +226,22 @@ class _Table:
         self.add(self.mail[cls, hemisphere], cycle)
 
     def accumulate(self, plane: int, cycle: int, i: Accumulate):
-        if cycle - timing.acc_after_activate(self.geometry) not in self.activations[plane]:
+        if (cycle - timing.acc_after_activate(self.geometry), i.type) not in self.activations[plane]:
             raise _Refused
-        starts = self.starts[plane, i.entry]
+        if i.mode is AccMode.EMIT:
+            return
+        key, distance = (plane, i.type, i.entry), timing.acc_add_distance(i.type)
         if i.mode is AccMode.START:
-            self.add(starts, cycle)
-        elif i.mode is not AccMode.EMIT and not (starts and starts[0] < cycle):
-            raise _Refused
+            self.add(self.starts[key], cycle)
+        else:
+            starts = self.starts[key]
+            if not (starts and starts[0] < cycle) or any(0 < cycle - w < distance for w in self.entry_writes[key]):
+                raise _Refused
+            self.add(self.entry_reads[key], cycle)
+        if i.mode is not AccMode.EMIT_ADD:
+            if any(0 < r - cycle < distance for r in self.entry_reads[key]):
+                raise _Refused
+            self.add(self.entry_writes[key], cycle)
 
 
 def _origin(stream, cycle, boundary):
@@ -248,9 +272,11 @@ class _Generator:
             self._attempt(self._draw_matrix, plane)
         for _ in range(4):
             self._attempt(self._draw_loop)
+        for plane in range(0, PLANES, 2):
+            self._attempt(self._draw_tandem, plane)
         draws = ((self._draw_write, 5), (self._draw_indirect, 4), (self._draw_alu, 10), (self._draw_load, 1),
-                 (self._draw_matrix, 2), (self._draw_activate, 4), (self._draw_sxm, 10), (self._draw_read, 3),
-                 (self._draw_loop, 1), (self._draw_mail, 2))
+                 (self._draw_matrix, 2), (self._draw_tandem, 2), (self._draw_activate, 4), (self._draw_sxm, 10),
+                 (self._draw_read, 3), (self._draw_loop, 1), (self._draw_mail, 2))
         for draw in self.rng.choices([d for d, _ in draws], [w for _, w in draws], k=attempts):
             self._attempt(draw)
         return self._assemble()
@@ -285,20 +311,23 @@ class _Generator:
                 self.table.rollback(mark)
                 return
 
-    def _place(self, queue: Queue, cycle: int, instruction: Instruction):
-        """Reserve an instruction with the issues of its burst, and get its operands."""
+    def _place(self, queue: Queue, cycle: int, instruction: Instruction, kind: str | None = None):
+        """Reserve an instruction with the issues of its burst, and get its operands. kind: of image words for those
+        operands that do not ask for another."""
         table = self.table
         table.slot(queue, cycle, instruction, len(self.operations) - 1)
+        if in_tandem(instruction) and queue.kind is QueueKind.MXM_COMPUTE:
+            table.idle(self._plane_queue(queue.kind, queue.unit + 1), range(cycle, cycle + instruction.duration))
         sources: dict = {}
-        for beat in range(instruction.duration):
-            at = cycle + beat
+        for beat in range(instruction.duration // instruction.interval):
+            at = cycle + beat * instruction.interval
             self._unit(queue, at, beat, instruction)
             group = drives(instruction)
             if group:
                 table.drive(queue.group, *group, at + timing.d_func(instruction, self.geometry))
             for first, size in samples(instruction):
                 for stream in range(first, first + size):
-                    self._operand(queue, at, stream, self._kind(instruction, stream), sources)
+                    self._operand(queue, at, stream, self._kind(instruction, stream) or kind, sources)
 
     def _unit(self, queue, at, beat, i):
         """Reservations of the unit itself."""
@@ -309,15 +338,16 @@ class _Generator:
                 table.result(unit, at + timing.alu_latency(i.op))
             case LoadWeights():
                 table.load(unit, i.group + beat, at)
-            case InstallWeights():
-                table.install(unit, at)
-            case Activate():
-                if i.install and not beat:
-                    table.install(unit, at)
-                table.activate(unit, at)
+            case InstallWeights() | Activate():
+                planes = range(unit, unit + 1 + in_tandem(i))
+                if isinstance(i, InstallWeights) or i.install and not beat:
+                    for plane in planes:
+                        table.install(plane, at)
+                if isinstance(i, Activate):
+                    table.activate(planes, at, i.type)
             case Accumulate():
                 entry = 0 if i.mode is AccMode.EMIT else i.entry + beat
-                table.accumulate(unit, at, Accumulate(mode=i.mode, entry=entry, n=1))
+                table.accumulate(unit, at, Accumulate(mode=i.mode, entry=entry, n=1, type=i.type))
             case Emit() | Take():
                 table.letter(type(i), queue.hemisphere, at)
             case Write(address=word) | ReadWrite(write_address=word):
@@ -338,6 +368,8 @@ class _Generator:
             return "high"
         if isinstance(instruction, Select) and stream == instruction.mask_stream:
             return "high"   # mostly 0, with others among them
+        if isinstance(instruction, Activate) and stream == instruction.stream + 1:
+            return "fp16"
         if stream in (getattr(instruction, "map_stream", None), getattr(instruction, "map_stream", -2) + 1):
             return "index"
         return None
@@ -377,7 +409,7 @@ class _Generator:
         w = self.geometry.words
         if kind is None and self.rng.random() < 0.2:
             return self.rng.choice((0, w // 2 - 1, w // 2, w - 1))
-        kind = kind or self.rng.choices(self.image.KINDS, (5, 3, 1, 1))[0]   # maps make tame numbers
+        kind = kind or self.rng.choices(self.image.KINDS, (5, 3, 1, 1, 1))[0]   # maps make tame numbers
         return self.rng.choice(self.image.by_kind[kind])
 
     def _stream(self, queue: Queue, size=1, reads=True) -> int:
@@ -498,15 +530,15 @@ class _Generator:
         return [s for s, ok in ((Source.NORTH, row < 3), (Source.EAST, column < 3), (Source.SOUTH, row > 0),
                                 (Source.WEST, column > 0), (Source.OWN, True)) if ok]
 
-    def _draw_load(self, plane=None, cycle=None):
-        """Load all or some column groups of a plane; returns the cycle of the last."""
+    def _draw_load(self, plane=None, cycle=None, kind=None):
+        """Load all or some column groups of a plane from image words of a kind; returns the cycle of the last."""
         rng, s = self.rng, self.geometry.superlanes
         whole = plane is not None
         queue = self._plane_queue(QueueKind.MXM_WEIGHTS, rng.randrange(PLANES) if plane is None else plane)
         first = 0 if whole else rng.randrange(s)
         n = s if whole else rng.randrange(1, s - first + 1)
         cycle = self._cycle(queue) if cycle is None else cycle
-        self._place(queue, cycle, LoadWeights(stream=self._stream(queue, LANES), group=first, n=n))
+        self._place(queue, cycle, LoadWeights(stream=self._stream(queue, LANES), group=first, n=n), kind)
         return cycle + n - 1
 
     def _draw_matrix(self, plane=None):
@@ -522,20 +554,47 @@ class _Generator:
         else:
             self._draw_activate(plane, cycle, 1)
 
-    def _draw_activate(self, plane=None, cycle=None, install=0):
+    def _draw_tandem(self, plane=None):
+        """Load both planes of a hemisphere with fp16, install them and use them."""
+        rng, s = self.rng, self.geometry.superlanes
+        plane = 2 * rng.randrange(PLANES // 2) if plane is None else plane
+        first = rng.randrange(self.geometry.groups + 8, self.horizon)
+        loads = [first, first + rng.choice((0, 0, 1, s))]
+        for odd, at in enumerate(rng.sample(loads, 2)):
+            self._draw_load(plane + odd, at, "fp16" if odd else None)
+        cycle = max(loads) + rng.choice((1, 1, 2, s + 3))
+        if rng.random() < 0.4:
+            self._place(self._plane_queue(QueueKind.MXM_COMPUTE, plane), cycle, InstallWeights(type=DataType.FP16))
+            self._draw_activate(plane, cycle + rng.choice((1, 4)), kind=DataType.FP16)
+        else:
+            self._draw_activate(plane, cycle, 1, DataType.FP16)
+
+    def _draw_activate(self, plane=None, cycle=None, install=0, kind=None):
         plane = self.rng.randrange(PLANES) if plane is None else plane
         queue = self._plane_queue(QueueKind.MXM_COMPUTE, plane)
         n = self.rng.choice((1, 1, 2, 3, 9))
-        activate = Activate(stream=self._stream(queue), n=n, type=self.rng.choice((DataType.INT8, DataType.UINT8)), install=install)
+        if kind is None:   # only an even plane has fp16; a draw for one plane stays with that
+            kind = self.rng.choice([t for t in DataType if t is not DataType.FP16 or plane % 2 == 0 and not install])
+        activate = Activate(stream=self._stream(queue, kind.size), n=n, type=kind, install=install)
 
-        def place(at, _):
+        def place(at, i):
             self._place(queue, at, activate)
             if self.rng.random() < 0.95:
-                self._draw_accumulate(plane, at, n)
+                self._draw_accumulate(plane, at, n, kind)
+            if i == 0 and plane % 2 == 0 and self.rng.random() < 0.3:
+                self._draw_successor(plane, at + activate.duration, kind)
 
-        self._repeat(place, self._cycle(queue) if cycle is None else cycle, n)
+        self._repeat(place, self._cycle(queue) if cycle is None else cycle, activate.duration)
 
-    def _draw_accumulate(self, plane, activated, n):
+    def _draw_successor(self, plane, cycle, before):
+        """Activations of another kind right behind, if there is room."""
+        mark = len(self.table.undo)
+        try:
+            self._draw_activate(plane, cycle, kind=self.rng.choice([t for t in DataType if t is not before]))
+        except _Refused:
+            self.table.rollback(mark)
+
+    def _draw_accumulate(self, plane, activated, n, kind):
         """Take the results of an activation, in one burst or in single instructions."""
         rng = self.rng
         queue = self._plane_queue(QueueKind.MXM_RESULT, plane)
@@ -543,11 +602,12 @@ class _Generator:
         entry = rng.choice((0, 1, 62))
         while beat < n:
             count = min(rng.choice((1, 2, 9)), n - beat)
-            known = [m for m in AccMode if m in (AccMode.START, AccMode.EMIT) or self.table.starts[plane, entry]]
+            known = [m for m in AccMode
+                     if m in (AccMode.START, AccMode.EMIT) or self.table.starts[plane, kind.result, entry]]
             mode = rng.choice(known)
             count = min(count, 64 - entry)
-            cycle = activated + beat + timing.acc_after_activate(self.geometry)
-            acc = Accumulate(stream=self._stream(queue, 4, reads=False), entry=entry, n=count, mode=mode)
+            cycle = activated + beat * kind.size + timing.acc_after_activate(self.geometry)
+            acc = Accumulate(stream=self._stream(queue, 4, reads=False), entry=entry, n=count, mode=mode, type=kind.result)
             self._place(queue, cycle, acc)
             beat += count
 

@@ -6,62 +6,77 @@ import cocotb
 import numpy as np
 
 from golden import mxm as golden
+from golden import numerics
 from hdl.mxm.edge import QUEUES
 from isa import timing
 from isa.geometry import ACCUMULATORS, LANES, STREAMS, QueueKind, named
-from isa.instructions import EMITTING, AccMode, Accumulate, Activate, DataType, InstallWeights, LoadWeights
+from isa.instructions import (
+    EMITTING,
+    AccMode,
+    Accumulate,
+    Activate,
+    DataType,
+    InstallWeights,
+    LoadWeights,
+    ResultType,
+)
 from sim.bench import cycles, rng, start
 from verification.units.column import Column, Scenario
+from verification.units.fp16_cases import FAMILIES, family
 
 GEOMETRY = named(os.environ["LPU_GEOMETRY"])
 S = GEOMETRY.superlanes
 PLANES = 2
 SIDE = GEOMETRY.lanes
-DRAIN = 2 * S + 6
+DRAIN = 2 * S + 4 + timing.ACC_D_FUNC_FP32
 QUEUE = {(kind, plane): q for q, (kind, plane) in enumerate(QUEUES)}
 ENTRY_MODES = (AccMode.START, AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR)
+INT8_TYPES = (DataType.INT8, DataType.UINT8)
+FP16, FP32 = DataType.FP16, ResultType.FP32
 
 
 class Plane:
-    """What one plane does, in issue order of each queue; times are dispatch times."""
+    """What one plane does, in issue order of each queue; times are dispatch times. partner: the odd plane of fp16."""
 
-    def __init__(self, scenario, plane):
-        self.scenario, self.plane = scenario, plane
+    def __init__(self, scenario, plane, partner=None):
+        self.scenario, self.plane, self.partner = scenario, plane, partner
         self.loads = []      # (time, column group, 16 columns)
         self.installs = []
-        self.activations = {}   # time -> (vector, type)
-        self.results = {}    # time -> (mode, entry, stream)
+        self.activations = {}   # time -> (bytes of the vector, type)
+        self.results = {}    # time -> (mode, entry, stream, type)
 
-    def load(self, time, stream, group):
-        """LW of one column group; feeds random columns unless the streams already carry vectors."""
+    def load(self, time, stream, group, finite=False):
+        """LW of one column group; feeds random columns unless the streams already carry vectors. finite: see vector."""
         self._issue(time, QueueKind.MXM_WEIGHTS, LoadWeights(stream=stream, group=group, n=1))
-        self.loads.append((time, group, [self._operand(time, stream + i) for i in range(LANES)]))
+        self.loads.append((time, group, [self._operand(time, stream + i, finite) for i in range(LANES)]))
 
-    def install(self, time):
-        self._issue(time, QueueKind.MXM_COMPUTE, InstallWeights())
-        self.installs.append(time)
+    def install(self, time, kind=DataType.INT8):
+        self._issue(time, QueueKind.MXM_COMPUTE, InstallWeights(type=kind))
+        self._installed(time, kind)
 
     def activate(self, time, stream, kind, install=False):
         self._issue(time, QueueKind.MXM_COMPUTE, Activate(stream=stream, n=1, type=kind, install=int(install)))
-        self.activations[time] = self._operand(time, stream), kind
+        self.activations[time] = [self._operand(time, stream + b, b) for b in range(kind.size)], kind
         if install:
-            self.installs.append(time)
+            self._installed(time, kind)
 
-    def accumulate(self, time, mode, entry=0, stream=0):
-        self._issue(time, QueueKind.MXM_RESULT, Accumulate(stream=stream, entry=entry, n=1, mode=mode))
-        self.results[time] = mode, entry, stream
+    def accumulate(self, time, mode, entry=0, stream=0, kind=ResultType.INT32):
+        self._issue(time, QueueKind.MXM_RESULT, Accumulate(stream=stream, entry=entry, n=1, mode=mode, type=kind))
+        self.results[time] = mode, entry, stream, kind
         if mode in EMITTING:
             for b in range(4):
-                self.scenario.expect(time + timing.ACC_D_FUNC, stream + b, np.zeros(SIDE))
+                self.scenario.expect(time + timing.acc_d_func(kind), stream + b, np.zeros(SIDE))
 
     def solve(self, entries):
-        """Fill in what the ACCs must drive. entries: accumulators before it, uint32 [entry, column]; updated."""
-        for time, (mode, entry, stream) in sorted(self.results.items()):
+        """Fill in what the ACCs must drive. entries: int32 accumulators before it, uint32 [entry, column]; updated."""
+        by_kind = {ResultType.INT32: (entries, numerics.add), FP32: (np.zeros_like(entries), numerics.fadd)}
+        for time, (mode, entry, stream, kind) in sorted(self.results.items()):
+            entries, add = by_kind[kind]
             result = self._result(time - timing.acc_after_activate(GEOMETRY))
-            total = result + entries[entry] if mode not in (AccMode.START, AccMode.EMIT) else result
+            total = add(entries[entry], result) if mode not in (AccMode.START, AccMode.EMIT) else result
             if mode in EMITTING:
                 for b in range(4):
-                    self.scenario.drives[time + timing.ACC_D_FUNC, stream + b] = (total >> 8 * b).astype(np.uint8)
+                    self.scenario.drives[time + timing.acc_d_func(kind), stream + b] = (total >> 8 * b).astype(np.uint8)
             if mode in (AccMode.START, AccMode.ADD):
                 entries[entry] = total
             elif mode is AccMode.EMIT_CLEAR:
@@ -77,24 +92,42 @@ class Plane:
         return columns
 
     def _result(self, time):
-        vector, kind = self.activations[time]
+        vectors, kind = self.activations[time]
+        columns = self.matrix(time)
+        if kind is FP16:
+            low, high = vectors
+            columns = _halves(columns, self.partner.matrix(time))
+            return golden.products_fp16(_halves(low, high)[None, None, None, :], columns[None, :, None, :])[0, 0, 0]
         unsigned = np.array([[kind is DataType.UINT8]])
-        return golden.products(vector[None, None, None, :], unsigned, self.matrix(time)[None, :, None, :])[0, 0, 0]
+        return golden.products(vectors[0][None, None, None, :], unsigned, columns[None, :, None, :])[0, 0, 0]
 
-    def _operand(self, time, stream):
+    def _operand(self, time, stream, finite=False):
         at = time + timing.D_SKEW
         known = self.scenario.streams.get((at, stream))
-        return known if known is not None else self.scenario.feed(at, stream, vector())
+        return known if known is not None else self.scenario.feed(at, stream, vector(finite))
+
+    def _installed(self, time, kind):
+        for plane in [self, self.partner] if kind is FP16 else [self]:
+            plane.installs.append(time)
 
     def _issue(self, time, kind, instruction):
         self.scenario.issue(time, QUEUE[kind, self.plane], instruction)
 
 
-def vector():
-    """Random bytes; half of the vectors consist of the extremes of int8 and uint8."""
+def vector(finite=False):
+    """Random bytes; half of the vectors consist of the extremes of int8 and uint8. finite: as high bytes of fp16 few of
+    them are infinities and NaN, or every sum would be NaN."""
     if RANDOM.random() < 0.5:
-        return NUMPY.integers(0, 256, SIDE, np.uint8)
-    return NUMPY.choice(np.array([0x80, 0x7F, 0xFF, 0x00, 0x01], np.uint8), SIDE)
+        data = NUMPY.integers(0, 256, SIDE, np.uint8)
+    else:
+        data = NUMPY.choice(np.array([0x80, 0x7F, 0xFF, 0x00, 0x01], np.uint8), SIDE)
+    if finite:
+        data[(data & 0x7C == 0x7C) & (NUMPY.random(SIDE) > 0.1 / SIDE)] ^= 0x40
+    return data
+
+
+def _halves(low, high):
+    return low | high.astype(np.uint16) << 8
 
 
 RANDOM = rng("mxm")
@@ -114,13 +147,14 @@ async def check(column, scenario, planes, entries=None):
 
 def new():
     scenario = Scenario(S)
-    return scenario, [Plane(scenario, p) for p in range(PLANES)]
+    odd = Plane(scenario, 1)
+    return scenario, [Plane(scenario, 0, odd), odd]
 
 
-def quad(scenario, time):
+def quad(scenario, time, kind=ResultType.INT32):
     """A quad of streams that nobody drives yet in the output of an ACC dispatched at ``time``."""
     stream = RANDOM.randrange(0, 2 * STREAMS, 4)
-    while not scenario.free(time + timing.ACC_D_FUNC, stream, 4):
+    while not scenario.free(time + timing.acc_d_func(kind), stream, 4):
         stream = RANDOM.randrange(0, 2 * STREAMS, 4)
     return stream
 
@@ -137,16 +171,18 @@ def take_all(scenario, planes, gap=0.0):
     """Give every activation an ACC in a random mode, except some that are dropped. Entries of random modes are written
     before they are read: START comes first."""
     for plane in planes:
-        started = set()
+        written = {}   # time of the last write of each (type, entry)
         for time in sorted(plane.activations):
             if RANDOM.random() < gap:
                 continue
-            at = time + timing.acc_after_activate(GEOMETRY)
+            at, kind = time + timing.acc_after_activate(GEOMETRY), plane.activations[time][1].result
             entry = RANDOM.choice((0, 1, 62, 63, RANDOM.randrange(ACCUMULATORS)))
-            mode = RANDOM.choice((AccMode.START, AccMode.EMIT, *(ENTRY_MODES if entry in started else ())))
-            if mode is AccMode.START:
-                started.add(entry)
-            plane.accumulate(at, mode, entry, quad(scenario, at) if mode in EMITTING else 0)
+            before = written.get((kind, entry), at)
+            readable = at - before >= timing.acc_add_distance(kind)
+            mode = RANDOM.choice((AccMode.START, AccMode.EMIT, *(ENTRY_MODES if readable else ())))
+            if mode in (AccMode.START, AccMode.ADD, AccMode.EMIT_CLEAR):
+                written[kind, entry] = at
+            plane.accumulate(at, mode, entry, quad(scenario, at, kind) if mode in EMITTING else 0, kind)
 
 
 @cocotb.test()
@@ -159,8 +195,81 @@ async def tiles_follow_each_other_without_a_gap(dut):
         for time in range(6 * S):
             plane.load(time, 16 * plane.plane, time % S)
         for time in range(1, 6 * S):
-            plane.activate(time, 32 + plane.plane, RANDOM.choice(tuple(DataType)), install=time % S == 1 % S)
+            plane.activate(time, 32 + plane.plane, RANDOM.choice(INT8_TYPES), install=time % S == 1 % S)
     take_all(scenario, planes)
+    await check(column, scenario, planes)
+
+
+@cocotb.test()
+async def tiles_of_all_types_follow_each_other_without_a_gap(dut):
+    """Tiles of int8 in both planes and of fp16 in any order, a vector in every cycle (fp16: every second one), installed
+    one cycle after the first LW; all results taken."""
+    column = await begin(dut)
+    scenario, planes = new()
+    even, odd = planes
+    period = S + S % 2   # fp16 takes whole pairs of cycles
+    tiles = [FP16, DataType.INT8, FP16, FP16, *(RANDOM.choice((FP16, DataType.INT8)) for _ in range(26))]
+    for number, kind in enumerate(tiles):
+        begins = number * period
+        for group in range(S):
+            for plane in planes:
+                plane.load(begins + group, 16 * plane.plane, group, finite=kind is FP16 and plane is odd)
+        for time in range(begins + 1, begins + 1 + period):
+            first = time == begins + 1
+            if kind is FP16 and (time - begins) % 2:
+                even.activate(time, 34, FP16, install=first)
+            elif kind is not FP16:
+                for plane in planes:
+                    plane.activate(time, 34 + plane.plane, RANDOM.choice(INT8_TYPES), install=first)
+    take_all(scenario, planes)
+    await check(column, scenario, planes)
+
+
+@cocotb.test()
+async def hard_fp16_sums_are_rounded_once(dut):
+    """Cancellation, ties that a term far below decides, subnormals, the greatest numbers, zeros and special values."""
+    column = await begin(dut)
+    for _ in range(3):
+        scenario, planes = new()
+        for number, kind in enumerate(FAMILIES):
+            a, w = family(NUMPY, kind, SIDE, SIDE)
+            begins = number * max(S, 2)
+            for group in range(S):
+                for plane in planes:
+                    for i in range(LANES):
+                        scenario.feed(begins + group + timing.D_SKEW, 48 - 32 * plane.plane + i, _byte(w[LANES * group + i], plane))
+                    plane.load(begins + group, 48 - 32 * plane.plane, group)
+            for plane in planes:
+                scenario.feed(begins + 1 + timing.D_SKEW, 40 + plane.plane, _byte(a, plane))
+            planes[0].activate(begins + 1, 40, FP16, install=True)
+            at = begins + 1 + timing.acc_after_activate(GEOMETRY)
+            planes[0].accumulate(at, AccMode.EMIT, stream=quad(scenario, at, FP32), kind=FP32)
+        await check(column, scenario, planes)
+
+
+def _byte(words, plane):
+    return (words >> 8 * plane.plane & 0xFF).astype(np.uint8)
+
+
+@cocotb.test()
+async def one_fp32_entry_takes_results_at_the_least_distance(dut):
+    """START, ADD, EMIT_ADD, EMIT_CLEAR and again of one entry, every three cycles; int32 results in between go to the int32
+    entry of the same number."""
+    column = await begin(dut)
+    scenario, planes = new()
+    even = planes[0]
+    modes = [AccMode.START, *[AccMode.ADD] * 5, AccMode.EMIT_ADD, AccMode.ADD, AccMode.EMIT_CLEAR, AccMode.EMIT_ADD,
+             AccMode.ADD, AccMode.EMIT_CLEAR, AccMode.EMIT_CLEAR, AccMode.START, AccMode.EMIT_ADD]
+    for plane in planes:
+        for group in range(S):
+            plane.load(group, 16 * plane.plane, group, finite=plane.plane)
+    even.install(S, FP16)
+    for i, mode in enumerate(modes):
+        time = S + 1 + timing.ACC_ADD_DISTANCE_FP32 * i
+        for at, kind, chosen in ((time, FP16, mode), (time + 2, DataType.INT8, AccMode.START)):
+            even.activate(at, 50, kind)
+            at += timing.acc_after_activate(GEOMETRY)
+            even.accumulate(at, chosen, 7, quad(scenario, at, kind.result), kind.result)
     await check(column, scenario, planes)
 
 
@@ -197,17 +306,17 @@ async def random_instructions_with_gaps(dut):
     cocotb.log.info("compared %d words", column.words)
 
 
-def first_load(plane):
+def first_load(plane, finite=False):
     for group in range(S):
-        plane.load(group, RANDOM.randrange(0, 64, 16), group)
+        plane.load(group, 16 * plane.plane if finite else RANDOM.randrange(32, 64, 16), group, finite)
     plane.install(S)
     return S
 
 
-def random_load(plane, time, installed, busy):
+def random_load(plane, time, installed, busy, finite=False):
     group = RANDOM.randrange(S)
     if RANDOM.random() < busy and time >= installed + group + 1:
-        plane.load(time, RANDOM.randrange(0, 64, 16), group)
+        plane.load(time, RANDOM.randrange(0, 64, 16), group, finite)
 
 
 def random_compute(plane, time, installed, busy):
@@ -215,10 +324,41 @@ def random_compute(plane, time, installed, busy):
     # an install may not overtake one that is still on its way, or the next LW would come too early for it
     ready = all(time >= at for at, _, _ in plane.loads) and RANDOM.random() < 0.15
     if RANDOM.random() < busy:
-        plane.activate(time, RANDOM.randrange(64), RANDOM.choice(tuple(DataType)), install=ready)
+        plane.activate(time, RANDOM.randrange(64), RANDOM.choice(INT8_TYPES), install=ready)
     elif ready:
         plane.install(time)
     return time if ready else installed
+
+
+@cocotb.test()
+async def random_instructions_of_all_types_with_gaps(dut):
+    """The same with fp16 among them: while it issues, the odd plane's compute queue is idle."""
+    column = await begin(dut)
+    scenario, planes = new()
+    even, odd = planes
+    installed = [first_load(plane, finite=True) for plane in planes]
+    busy = RANDOM.choice((0.3, 0.7, 0.95))
+    until = 0   # while fp16 issues
+    for time in range(S + 1, 240):
+        for plane in planes:
+            random_load(plane, time, installed[plane.plane], busy, finite=True)
+        if time < until:
+            continue
+        if RANDOM.random() < 0.5:
+            for plane in planes:
+                installed[plane.plane] = random_compute(plane, time, installed[plane.plane], busy)
+            continue
+        ready = all(time >= at for plane in planes for at, _, _ in plane.loads) and RANDOM.random() < 0.25
+        if RANDOM.random() < busy:
+            even.activate(time, RANDOM.randrange(0, 64, 2), FP16, install=ready)
+            until = time + 2
+        elif ready:
+            even.install(time, FP16)
+        installed = [time, time] if ready else installed
+    take_all(scenario, planes, gap=0.1)
+    noise(scenario, 0.02)
+    await check(column, scenario, planes)
+    cocotb.log.info("compared %d words", column.words)
 
 
 @cocotb.test()
@@ -297,6 +437,47 @@ async def undriven_operands_and_missing_results_raise_error(dut):
         scenario.issue(base + 10, QUEUE[QueueKind.MXM_COMPUTE, plane], Activate(stream=63, n=1))
         scenario.issue(base + 30, QUEUE[QueueKind.MXM_RESULT, plane], Accumulate(entry=3, n=1, mode=AccMode.START))
         scenario.errors |= {base + 2, base + 12, base + 32}
+    await column.run(scenario, DRAIN)
+
+
+@cocotb.test()
+async def misused_fp16_raises_error(dut):
+    """Each illegal instruction gives one pulse in each superlane, two cycles after its issue there."""
+    column = await begin(dut)
+    scenario = Scenario(S)
+    compute, result = ([QUEUE[kind, p] for p in range(PLANES)] for kind in (QueueKind.MXM_COMPUTE, QueueKind.MXM_RESULT))
+    after = timing.acc_after_activate(GEOMETRY)
+    start_fp32, start_int32 = (Accumulate(entry=3, n=1, mode=AccMode.START, type=kind) for kind in (FP32, ResultType.INT32))
+
+    def activate(time, kind, streams):
+        for stream in streams:
+            scenario.feed(time + timing.D_SKEW, stream, vector())
+        scenario.issue(time, compute[0], Activate(stream=38, n=1, type=kind))
+
+    for time, streams in ((0, [38]), (10, [39])):                           # one stream of the pair is missing
+        activate(time, FP16, streams)
+        scenario.errors.add(time + 2)
+    for offset, other in ((0, Activate(stream=38, n=1)), (1, InstallWeights()), (1, Activate(stream=5, n=1))):
+        time = 20 + 10 * len(scenario.errors)                               # the odd plane is not idle
+        activate(time, FP16, [38, 39])
+        scenario.feed(time + offset + timing.D_SKEW, 5, vector())
+        scenario.issue(time + offset, compute[1], other)
+        scenario.errors.add(time + offset + 2)
+    scenario.issue(90, compute[0], InstallWeights(type=FP16))
+    scenario.issue(90, compute[1], InstallWeights())
+    scenario.issue(100, compute[1], InstallWeights(type=FP16))              # fp16 in the odd plane's queues
+    scenario.issue(110, result[1], start_fp32)
+    scenario.issue(120, result[0], start_fp32)                              # no result
+    activate(130, FP16, [38, 39])
+    scenario.issue(130 + after, result[0], start_int32)                     # results of another type
+    activate(150, DataType.INT8, [38])
+    scenario.issue(150 + after, result[0], start_fp32)
+    activate(170, FP16, [38, 39])
+    scenario.issue(170 + after + 1, result[0], start_fp32)                  # its high half is no result
+    activate(190, FP16, [38, 39])                                           # and legal ones
+    scenario.issue(190 + after, result[0], start_fp32)
+    scenario.issue(192, compute[1], InstallWeights())
+    scenario.errors |= {92, 102, 112, 122, 132 + after, 152 + after, 173 + after}
     await column.run(scenario, DRAIN)
 
 

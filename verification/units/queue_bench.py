@@ -383,7 +383,7 @@ async def instructions_it_does_not_know_are_reported_and_issue_nothing(dut):
     run = await bench.run(sum(durations) + 3)
     expected = [sum(durations[:i]) for i, word in enumerate(text) if isinstance(word, int)]
     assert run.illegal == expected and run.halted == sum(durations)
-    assert len(run.issues) == (sum(durations[::2]) if WIDTH else 0)
+    assert len(run.issues) == (sum(i.duration // i.interval for i in text[::2]) if WIDTH else 0)
 
 
 def _known(opcode):
@@ -416,7 +416,8 @@ async def malformed_counts_and_repeats_are_reported(dut):
     await bench.load([burst, fast, burst, Repeat(n=1, d=n), Repeat(n=1, d=n), repeat0, Halt()])
     run = await bench.run(3 * n + 8)
     assert run.illegal == [n, 3 * n + 1, 3 * n + 2] and run.halted == 3 * n + 3
-    assert [cycle for cycle, _ in run.issues] == [*range(n), *range(n + 1, 3 * n + 1)]
+    step = burst.interval
+    assert [c for c, _ in run.issues] == [*range(0, n, step), *range(n + 1, 2 * n + 1, step), *range(2 * n + 1, 3 * n + 1, step)]
 
 
 @cocotb.test()
