@@ -76,7 +76,8 @@ class Llama:
         self.rows = self.b.position_rows(context)
         self.group = self.config.heads // self.config.kv_heads
         self.kv_tiles = self.tiles(self.config.kv_width)
-        self.ones: dict[str, WeightTile] = {}
+        self.places = [(t, h) for h in range(self.config.heads) for t in self._head_tiles(h // self.group)]
+        self.masks = None
 
     def build(self):
         b, c = self.b, self.config
@@ -332,7 +333,7 @@ class Llama:
         b.operation = f"{name}.attention.scores"
         scores = self._scores(name, queries, keys, scales, k_side)
         b.operation = f"{name}.attention.softmax"
-        weights = self._softmax(name, scores, scales, v_side)
+        weights = self._softmax(name, scores, scales)
         b.operation = f"{name}.attention.values"
         return self._weighted(name, weights, values, v_side)
 
@@ -376,14 +377,15 @@ class Llama:
             columns.append(copies)
         rows = [b.constant(f"{name}.wv{i}", "int8", t.T.reshape(-1, b.lanes), hemisphere=side)
                 for i, t in enumerate(dense.terms)]
-        caches = {}
-        for g in range(c.kv_heads):
-            for channels in b.chunks(c.head_dim):
-                self._append_values(f"{name}.v{g}.{channels.start}", [g * c.head_dim + i for i in channels], g, rows, columns,
-                                    alpha, caches, name, side)
+        caches = [self._cache(f"{name}.vcache{t}", b.geometry.superlanes * self.context_tiles, side) for t in range(self.kv_tiles)]
+        for channels in b.chunks(c.kv_width):
+            value = self._new_values(f"{name}.v{channels.start}", channels, rows, columns, alpha, side)
+            for tile, cache in enumerate(caches):
+                self._merge_values(value, channels, tile, ((None, cache),))
         return caches, alpha * unit
 
-    def _append_values(self, name, channels, g, rows, columns, alpha, caches, layer_name, side):
+    def _new_values(self, name, channels, rows, columns, alpha, side):
+        """v of some channels, each in every lane: one vector a channel."""
         b, n = self.b, len(channels)
         inputs = self.tiles(self.config.hidden)
 
@@ -401,26 +403,24 @@ class Llama:
         pairs = [(0, 0)] if len(rows) == 1 else [(0, 1), (1, 0)]
         value = b.tensor(f"{name}.value", "int8", n)
         b.work(n, (to_i8(fmul(total, f32(1 / alpha))), stores((value,), range(n))), source=product(pairs))
-        for tile in sorted({ch // b.lanes for ch in channels}):
-            self._merge_values(value, channels, tile, self._value_cache(caches, layer_name, g, tile, side))
+        return value
 
-    def _value_cache(self, caches, name, g, tile, side):
-        """V^T of one kv head in one kv tile: row (lane) l is vector ((l // 16) * context tiles + t) * 16 + l % 16."""
-        if (g, tile) not in caches:
-            words = self.b.geometry.superlanes * self.context_tiles
-            caches[g, tile] = self._cache(f"{name}.vcache{g}.{tile}", words, side)
-        return caches[g, tile]
+    def _merge_values(self, value, channels, tile, parts):
+        """row[c] |= v[c] in the lane of the position, in the tile of the position. parts: (byte plane of the value, cache).
 
-    def _merge_values(self, value, channels, tile, cache):
-        """row[c] |= v[c] in the lane of the position, in the tile of the position."""
+        Row (lane) l of V^T of a kv tile is vector ((l // 16) * context tiles + t) * 16 + l % 16 of its cache.
+        """
         b = self.b
-        mine = [i for i, ch in enumerate(channels) if ch // b.lanes == tile]
+        mine = tuple(i for i, ch in enumerate(channels) if ch // b.lanes == tile)
+        if not mine:
+            return
         lanes = [channels[i] % b.lanes for i in mine]
-        vectors = [(lane // LANES) * self.context_tiles * LANES + lane % LANES for lane in lanes]
+        vectors = tuple((lane // LANES) * self.context_tiles * LANES + lane % LANES for lane in lanes)
         at = Index(self.tile, self.context_tiles) if self.context_tiles > 1 else None
-        new = Node(Op.AND, (Load(value, tuple(mine)), Load(self.own)))
-        merged = Node(Op.OR, (new, Load(cache, tuple(vectors), index=at)))
-        b.work(len(mine), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)))
+        for plane, cache in parts:
+            new = Node(Op.AND, (Load(value, mine, plane=plane), Load(self.own)))
+            merged = Node(Op.OR, (new, Load(cache, vectors, index=at)))
+            b.work(len(mine), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)))
 
     def _head_tiles(self, g):
         """kv tiles that a kv head's channels lie in."""
@@ -436,13 +436,9 @@ class Llama:
         """Scaled scores in log2 units, fp32; vector t * heads + h is head h's row over context tile t."""
         b, c = self.b, self.config
         masked = b.tensor(f"{name}.q.masked", self.dtype, self.kv_tiles * c.heads, hemisphere=side)
-        places = [(t, h) for h in range(c.heads) for t in self._head_tiles(h // self.group)]
-        masks = b.constant(f"{name}.head.masks", "int8",
-                           np.stack([np.where(self._head_lanes(h // self.group, t), -1, 0).astype(np.int8)
-                                     for t, h in places]))
-        query = Load(queries, tuple((h % self.group) * self.kv_tiles + t for t, h in places))
-        b.map(len(places), Node(Op.AND, (query, Load(masks, tuple(range(len(places)))))), (masked,),
-              [t * c.heads + h for t, h in places])
+        query = Load(queries, tuple((h % self.group) * self.kv_tiles + t for t, h in self.places))
+        b.map(len(self.places), Node(Op.AND, (query, self._own_lanes(self.places))), (masked,),
+              [t * c.heads + h for t, h in self.places])
         scale = b.constant(f"{name}.score.scale", "fp32",
                            np.repeat(np.repeat(scales.score, self.group)[:, None], b.lanes, 1).astype(np.float32))
         scores = b.tensor(f"{name}.scores", "fp32", self.context_tiles * c.heads)
@@ -456,6 +452,13 @@ class Llama:
                        source=MatMul(weights, loads, side))
         return scores
 
+    def _own_lanes(self, places):
+        """All ones in the lanes of a kv tile that belong to a head's kv head. places: (kv tile, head) of each iteration."""
+        if self.masks is None:
+            rows = [np.where(self._head_lanes(h // self.group, t), -1, 0) for t, h in self.places]
+            self.masks = self.b.constant("head.masks", "int8", np.stack(rows).astype(np.int8))
+        return Load(self.masks, tuple(self.places.index(p) for p in places))
+
     def _heads_by_tiles(self):
         """Heads in groups of at most 64 that lie in the same kv tiles."""
         groups = {}
@@ -463,7 +466,7 @@ class Llama:
             groups.setdefault(self._head_tiles(h // self.group), []).append(h)
         return [tuple(heads[i] for i in chunk) for heads in groups.values() for chunk in self.b.chunks(len(heads))]
 
-    def _softmax(self, name, scores, scales, side):
+    def _softmax(self, name, scores, scales):
         """exp2(score - maximum) of every head and context tile, unnormalised."""
         b, heads = self.b, self.config.heads
         n = self.context_tiles * heads
@@ -476,8 +479,8 @@ class Llama:
         shifted = fadd(Load(scores, rows), fmul(to_f32(maximum(v % heads for v in rows)), f32(-scales.step)))
         exponent = b.tensor(f"{name}.exponent", "fp32", n)
         b.map(n, Node(Op.EXP2, (shifted,)), (exponent,))
-        weights = b.tensor(f"{name}.weights", self.probability, n, hemisphere=side)
-        b.map(n, Node(Op.AND, (self._probability(Load(exponent, rows), scales.top), Load(self.valid, tile_of))), (weights,))
+        weights = b.pair(f"{name}.weights", self.probability, n)
+        b.map(n, Node(Op.AND, (self._probability(Load(exponent, rows), scales.top), Load(self.valid, tile_of))), weights)
         return weights
 
     def _max_of_tiles(self, name, coarse):
@@ -500,45 +503,54 @@ class Llama:
     def _weighted(self, name, weights, values, side):
         """(P V) / (P 1) of every query group member, as activations of the output projection, in units of v8.
 
-        Heads share a result vector: each multiplies only its own columns of V^T (and of the ones), so the products of
-        all kv heads add up in the accumulators.
+        A tile of V^T has the columns of all its kv heads: every head's row of P is multiplied by all of them, and keeps the
+        lanes of its own. The rows of the group members are then put together. The sums P 1 are made in the other hemisphere.
         """
-        b, c = self.b, self.config
-        n = self.group
-        mode = self.modes["o"]
-        factor = 256.0 if mode == "int16" else 1.0
-        out = b.tensor(f"{name}.attended", "fp32", self.kv_tiles * n) if mode == "int16" else None
-        pair = None if out else b.pair(f"{name}.attended", self.dtype, self.kv_tiles * n)
+        b, mode = self.b, self.modes["o"]
+        attended = b.tensor(f"{name}.attended", "fp32", self.kv_tiles * self.group) if mode == "int16" else b.pair(
+            f"{name}.attended", self.dtype, self.kv_tiles * self.group)
+        inverse = self._inverse_sums(name, weights[1 - side], 1 - side)
         for tile in range(self.kv_tiles):
-            places = [(g, t) for g in range(c.kv_heads) if tile in self._head_tiles(g) for t in range(self.context_tiles)]
-            loads = tuple(Load(weights, tuple(t * c.heads + g * n + r for r in range(n))) for g, t in places)
-            ones = tuple(self._head_ones(g, tile, side) for g, _ in places)
-            inverse = b.tensor(f"{name}.inverse{tile}", "fp32", n)
-            b.work(n, (Node(Op.RSQRT, (self._total(),)), stores((inverse,), range(n))),
-                   source=MatMul(ones, loads, side))
-            root = Load(inverse, tuple(range(n)))
-            columns = tuple(self._cache_tile(values[g, tile], t, self.context_tiles) for g, t in places)
-            value = fmul(fmul(self._total(), root), root)
-            targets = [tile * n + r for r in range(n)]
-            result = (value, stores((out,), targets)) if out else (self._rounded(value), stores(pair, targets))
-            b.work(n, result, source=MatMul(columns, loads, side))
-        if out:
-            rows = tuple(range(out.vectors))
-            activation = self._activation(f"{name}.attended", fmul(Load(out, rows), f32(factor)), len(rows), mode)
+            self._attended_tile(f"{name}.attended{tile}", tile, weights[side], values[tile], inverse, attended, side)
+        factor = 256.0 if mode == "int16" else 1.0
+        if mode == "int16":
+            rows = tuple(range(attended.vectors))
+            activation = self._activation(f"{name}.attended", fmul(Load(attended, rows), f32(factor)), len(rows), mode)
         else:
-            activation = (pair,)
+            activation = (attended,)
         return activation, factor / self._lane_order(self._v_scale, 1.0)
 
-    def _head_ones(self, g, tile, side):
-        """Ones in the columns of a kv head: gives its row sum in its lanes."""
-        name = f"ones.head{g}.{tile}.{'WE'[side]}"
-        if name not in self.ones:
-            lanes = self._head_lanes(g, tile)
-            if g == self.config.kv_heads - 1:   # lanes of no head: a sum that is not zero keeps their 0 / sum a number
-                lanes |= np.arange(self.b.lanes) + tile * self.b.lanes >= self.config.kv_width
-            matrix = np.repeat(lanes[None], self.b.lanes, 0).astype(np.float16 if self.dtype == "fp16" else np.int8)
-            self.ones[name] = self.b.tile(name, matrix, side)
-        return self.ones[name]
+    def _inverse_sums(self, name, weights, side):
+        """1 / sqrt of the sum of each head's probabilities, in every lane."""
+        b, heads = self.b, self.config.heads
+        inverse = b.tensor(f"{name}.inverse", "fp32", heads)
+        for some in b.chunks(heads):
+            loads = tuple(Load(weights, tuple(t * heads + h for h in some)) for t in range(self.context_tiles))
+            b.work(len(some), (Node(Op.RSQRT, (self._total(),)), stores((inverse,), some)),
+                   source=MatMul((self._ones(side),) * self.context_tiles, loads, side))
+        return inverse
+
+    def _ones(self, side):
+        return self.b.ones(side)
+
+    def _attended_tile(self, name, tile, weights, cache, inverse, attended, side):
+        """One kv tile of the attended values of all heads that have lanes in it."""
+        b, c = self.b, self.config
+        heads = [h for t, h in self.places if t == tile]
+        whole = self.modes["o"] == "int16"
+        own = b.tensor(f"{name}.heads", "fp32" if whole else self.dtype, len(heads))
+        for chunk in b.chunks(len(heads)):
+            some = [heads[i] for i in chunk]
+            loads = tuple(Load(weights, tuple(t * c.heads + h for h in some)) for t in range(self.context_tiles))
+            columns = tuple(self._cache_tile(cache, t, self.context_tiles) for t in range(self.context_tiles))
+            root = Load(inverse, tuple(some))
+            value = fmul(fmul(self._total(), root), root)
+            mine = Node(Op.AND, (value if whole else self._rounded(value), self._own_lanes([(tile, h) for h in some])))
+            b.work(len(some), (mine, stores((own,), chunk)), source=MatMul(columns, loads, side))
+        kv_heads = sorted({h // self.group for h in heads})
+        rows = [Load(own, tuple(heads.index(g * self.group + r) for r in range(self.group))) for g in kv_heads]
+        b.map(self.group, tree(Op.OR, rows), (attended,) if whole else attended,
+              [tile * self.group + r for r in range(self.group)])
 
     def _lane_order(self, per_channel, fill):
         """[kv_width] values -> [kv tiles * group * 16S]: the order of the attended activations' lanes."""

@@ -4,13 +4,15 @@ Products with up to 16*S inputs are summed exactly and rounded once, to fp32; ve
 of norms stay fp32.
 """
 
+import numpy as np
+
 from isa.geometry import LANES, Geometry
 from isa.instructions import Op
 from models.calibration import Calibration
 from models.llama import LlamaWeights
 
 from .. import quantize
-from ..graph import Index, Layout, Load, MatMul, Node, Source, Store, Target, WeightTile
+from ..graph import Layout, Load, MatMul, Node, Source, Store, Target, WeightTile
 from ..lower import f32, fmul, i32, stores, to_f16
 from .llama import SITES, Llama, check
 
@@ -28,6 +30,10 @@ class Fp16Llama(Llama):
     """Caches are pairs of tensors, of low and high bytes."""
 
     dtype = probability = "fp16"
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._units: dict[int, WeightTile] = {}
 
     def _total(self):
         return Source()
@@ -58,6 +64,12 @@ class Fp16Llama(Llama):
     def _probability(self, exponent, scale):
         return to_f16(Node(Op.FMIN, (exponent, f32(_LARGEST))))
 
+    def _ones(self, side):
+        if side not in self._units:
+            ones = np.ones((self.b.lanes, self.b.lanes), np.float16)
+            self._units[side] = self.b.tile(f"ones16.{'WE'[side]}", ones, side)
+        return self._units[side]
+
     def _values(self, name, matrix, absmax, normed, factor, side):
         b, c = self.b, self.config
         inputs = self.tiles(c.hidden)
@@ -71,27 +83,19 @@ class Fp16Llama(Llama):
             b.work(inputs, (load, (Store(copies, targets),)))
             columns.append(copies)
         rows = b.constant(f"{name}.wv", "fp16", dense.terms[0].T.reshape(-1, b.lanes), hemisphere=side)
-        caches = {}
-        for g in range(c.kv_heads):
-            for channels in b.chunks(c.head_dim):
-                mine = [g * c.head_dim + i for i in channels]
-                self._append_half(f"{name}.v{g}.{channels.start}", mine, g, rows, columns, dense.scale[0], caches, name, side)
+        words = b.geometry.superlanes * self.context_tiles
+        caches = [self._cache(f"{name}.vcache{t}", words, side) for t in range(self.kv_tiles)]
+        for channels in b.chunks(c.kv_width):
+            value = self._new_values(f"{name}.v{channels.start}", channels, rows, columns, dense.scale[0], side)
+            for tile, cache in enumerate(caches):
+                self._merge_values(value, channels, tile, enumerate(cache))
         return caches, 1.0
 
-    def _append_half(self, name, channels, g, rows, columns, scale, caches, layer_name, side):
-        """The counterpart of _append_values."""
+    def _new_values(self, name, channels, rows, columns, scale, side):
         b, n, inputs = self.b, len(channels), self.tiles(self.config.hidden)
         low, high = columns
         product = MatMul(tuple(WeightTile(low, k, 0, high) for k in range(inputs)),
                          tuple(Load(rows, tuple(ch * inputs + k for ch in channels)) for k in range(inputs)), side)
         value = b.tensor(f"{name}.value", "fp16", n)
         b.work(n, (to_f16(fmul(Source(), f32(scale))), stores((value,), range(n))), source=product)
-        for tile in sorted({ch // b.lanes for ch in channels}):
-            mine = [i for i, ch in enumerate(channels) if ch // b.lanes == tile]
-            lanes = [channels[i] % b.lanes for i in mine]
-            vectors = [(lane // LANES) * self.context_tiles * LANES + lane % LANES for lane in lanes]
-            at = Index(self.tile, self.context_tiles) if self.context_tiles > 1 else None
-            for plane, part in enumerate(self._value_cache(caches, layer_name, g, tile, side)):
-                new = Node(Op.AND, (Load(value, tuple(mine), plane=plane), Load(self.own)))
-                merged = Node(Op.OR, (new, Load(part, tuple(vectors), index=at)))
-                b.work(len(mine), (merged, (Store(part, tuple((Target(v, at),) for v in vectors)),)))
+        return value
