@@ -48,7 +48,7 @@ tanh(|x|). r is the position in a segment, scaled by 2**-23::
     t = s.c1 + ((s.c2 * (r >> 7)) >> 12)                      # signed, 29 bits, scale 2**-36
     y = s.c0 + ((t * r + 2**28) >> 29)                        # 31 bits, scale 2**-30
 
-|x| >= `TANH_ONE` (an fp32 word, 9.01..) has y = 1 without the table. The result is m * y, rounded RNE once to fp32, with the sign of x.
+From `TANH_ONE` on (an fp32 word, 9.01..) y = 1, without the table. The result is m * y, rounded RNE once to fp32, with the sign of x.
 y is exactly 1 where |x| < 2**-15, so small operands, subnormals among them, are their own result; rounding extends this to 2**-12.
 
 | x | tanh(x) |
