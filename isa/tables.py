@@ -36,7 +36,8 @@ The result is y * 2**-k, rounded RNE to 24 significant bits. It is never subnorm
 
 **tanh(x)**, sign apart: |x| = u * 2**(e - 23), a normal number has 2**23 <= u < 2**24. The result is m * y with 3/4 < y <= 1: below 1
 m is |x| and y is tanh(|x|) / |x|, so that the relative error stays small down to the least subnormal; from 1 on m is 1 and y is
-tanh(|x|). r is the position in a segment, scaled by 2**-23::
+tanh(|x|). With r, the position in a segment, scaled by 2**-23,
+segment and result are::
 
     e < 0:   fixed = trunc(|x| * 2**30);  i = fixed >> 23;        r = low 23 bits of fixed      # segments of 2**-7
     e = 0:   f = u - 2**23;               i = 128 + (f >> 16);    r = low 16 bits of f << 7     # 2**-7
