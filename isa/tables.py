@@ -36,7 +36,8 @@ The result is y * 2**-k, rounded RNE to 24 significant bits. It is never subnorm
 
 **tanh(x)**, sign apart: |x| = u * 2**(e - 23), a normal number has 2**23 <= u < 2**24. The result is m * y with 3/4 < y <= 1: below 1
 m is |x| and y is tanh(|x|) / |x|, so that the relative error stays small down to the least subnormal; from 1 on m is 1 and y is
-tanh(|x|). r is the position in a segment, scaled by 2**-23::
+tanh(|x|). With r, the position in a segment, scaled by 2**-23,
+segment and result are::
 
     e < 0:   fixed = trunc(|x| * 2**30);  i = fixed >> 23;        r = low 23 bits of fixed      # segments of 2**-7
     e = 0:   f = u - 2**23;               i = 128 + (f >> 16);    r = low 16 bits of f << 7     # 2**-7
@@ -48,7 +49,7 @@ tanh(|x|). r is the position in a segment, scaled by 2**-23::
     t = s.c1 + ((s.c2 * (r >> 7)) >> 12)                      # signed, 29 bits, scale 2**-36
     y = s.c0 + ((t * r + 2**28) >> 29)                        # 31 bits, scale 2**-30
 
-|x| >= `TANH_ONE` (an fp32 word, 9.01..) has y = 1 without the table. The result is m * y, rounded RNE once to fp32, with the sign of x.
+From `TANH_ONE` on (an fp32 word, 9.01..) y = 1, without the table. The result is m * y, rounded RNE once to fp32, with the sign of x.
 y is exactly 1 where |x| < 2**-15, so small operands, subnormals among them, are their own result; rounding extends this to 2**-12.
 
 | x | tanh(x) |
