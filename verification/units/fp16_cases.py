@@ -80,13 +80,17 @@ def _zeros(rng, lanes, columns):
 
 
 def _special(rng, lanes, columns):
-    """A few infinities and NaN among ordinary numbers and zeros."""
+    """A few infinities and NaN among ordinary numbers and zeros; infinity often meets zero."""
     a, w = _normal(rng, lanes, columns)
     rare = np.array([INFINITY, INFINITY | SIGN, NAN, 0, SIGN, 0x7C01, 0xFFFF])
-    at = rng.random(lanes) < rng.choice([0, 1, 3]) / lanes
+    at = rng.random(lanes) < rng.choice([0, 0, 1, 2]) / lanes
     a[at] = rng.choice(rare, at.sum())
     at = rng.random((columns, lanes)) < 1.2 / lanes
     w[at] = rng.choice(rare, at.sum())
+    magnitude = a & ~SIGN
+    for mine, other in ((INFINITY, 0), (0, INFINITY)):
+        meet = (magnitude == mine)[None] & (rng.random((columns, lanes)) < 0.3)
+        w[meet] = other | w[meet] & SIGN
     return a, w
 
 

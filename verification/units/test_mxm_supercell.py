@@ -83,7 +83,7 @@ def test_halves_of_exact_fp16_sums_match_rational_numbers(simulate):
     """A vector of fp16 with a matrix of its own every two cycles, then one of int8; sums come from the south."""
     print(f"LPU_SEED={SEED}")
     random = np.random.default_rng(SEED)
-    kinds = ["special", "ties", "finite", "zeros", "greatest", "cancelling", "bits"]
+    kinds = ["ties", "finite", "zeros", "greatest", "cancelling", "bits", *["special"] * 10]
     pairs = [family(random, kind, LANES, LANES) for kind in kinds]
     weights = random.integers(-128, 128, (LANES, LANES))   # int8 of plane 0, [input, output]
     starts = [[(int(low), int(high)) for low, high in zip(random.integers(-2**61, 2**61, LANES),
