@@ -30,13 +30,15 @@ class HostError(ValueError):
 
 
 class StepHost:
-    """Host side of a decode step. context, vocabulary: positions and tokens that the program knows."""
+    """Host side of a decode step. context, vocabulary: positions and tokens that the program knows. positions: symbols that
+    hold the position."""
 
     def __init__(self, program: Program):
         self.context: int = program.notes["context"]
         self.vocabulary: int = program.notes["vocabulary"]
         self._lanes = program.geometry.lanes
         self._tokens = program.symbols["tokens"].vectors
+        self.positions = [name for name in ("pos", "pos.copy") if name in program.symbols]
 
     def prompt(self, tokens: Sequence[int]) -> dict[str, np.ndarray]:
         """Values of the program's symbols that start a sequence: position 0, the prompt's tokens, nothing after them.
@@ -51,8 +53,8 @@ class StepHost:
                 raise HostError(f"token {token} is outside of the vocabulary of {self.vocabulary}")
         rows = index_vectors(self._lanes, np.concatenate([tokens, np.zeros(self.context + 1 - len(tokens), np.int64)]))
         sampled = index_vectors(self._lanes, np.where(np.arange(self.context) >= len(tokens) - 1, 0xFFFF, 0))
-        return {"pos": np.zeros(self._lanes, np.uint8), "token": rows[0], "tokens": rows.reshape(-1),
-                "sampled": sampled.reshape(-1)}
+        start = dict.fromkeys(self.positions, np.zeros(self._lanes, np.uint8))
+        return {**start, "token": rows[0], "tokens": rows.reshape(-1), "sampled": sampled.reshape(-1)}
 
     def token(self, read: Callable[[Address], bytes], position: int) -> int:
         """The token at a position up to the context's length, which the step before it has written.

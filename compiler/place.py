@@ -384,7 +384,7 @@ class Placer:
                     cost[(1 - use.hemisphere) * m:(2 - use.hemisphere) * m] += ASTRAY
             for other, use in self.touches[w]:
                 if other is not block and id(other) in self.placed:
-                    self._beside(cost, roles, use, self.placed[id(other)], self.work[w].n)
+                    self._beside(cost, roles, use, self.placed[id(other)], self.work[w].n * self.work[w].step)
         return cost
 
     def _beside(self, cost, roles, use, spot, n):

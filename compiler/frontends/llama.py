@@ -81,7 +81,10 @@ class Llama:
 
     def build(self):
         b, c = self.b, self.config
-        self.pos = b.tensor("pos", "uint8", 1, kind=Kind.STATE)
+        self.pos = b.tensor("pos", "uint8", 1, kind=Kind.STATE, hemisphere=0)
+        self.positions = [self.pos]
+        if self.context_tiles > 1:
+            self.positions.append(b.tensor("pos.copy", "uint8", 1, kind=Kind.STATE, hemisphere=1))
         self.token = b.tensor("token", "uint8", 1, kind=Kind.STATE)
         self.tokens = b.tensor("tokens", "uint8", self.context + 1, kind=Kind.STATE)
         b.operation = "embedding"
@@ -150,6 +153,9 @@ class Llama:
         """An fp32 expression as an activation."""
         return to_i8(value)
 
+    def _inverse_rms(self, name, x, limit):
+        return self.b.inverse_rms(name, x, self.config.hidden, limit, self.config.eps)
+
     def _folded(self, matrix, norm):
         """A matrix behind a norm: the weights of the norm are part of it."""
         return matrix * norm
@@ -182,8 +188,7 @@ class Llama:
 
     def _norm(self, name, x, absmax_x, norm, absmax_normed, mode):
         """Normalised x as activations of a dense layer, and the factor they carry."""
-        b = self.b
-        inverse = b.inverse_rms(name, x, self.config.hidden, _HEADROOM * absmax_x, self.config.eps)
+        inverse = self._inverse_rms(name, x, _HEADROOM * absmax_x)
         factor = float(quantize.factors(absmax_normed, mode))
         n = x.vectors
         value = fmul(fmul(Load(x, tuple(range(n))), f32(factor)), Load(inverse))
@@ -306,7 +311,7 @@ class Llama:
         chosen = Node(Op.AND, (Node(Op.SHR, (Source(), Load(shift))), Load(self.keep)))
         at = Store(self.tokens, ((Target(0, Index(self.next, self.context + 1)),),))
         logits.token((Node(Op.OR, (chosen, Load(self.given))), (*stores((self.token,), (0,)), at)))
-        b.map(1, Load(self.next), (self.pos,))
+        b.map(1, Load(self.next), self.positions)
 
     # ---- attention ------------------------------------------------------------------------------------------------
 
@@ -314,7 +319,7 @@ class Llama:
         """Attention of one layer: activations of the output projection and their factor."""
         b, c = self.b, self.config
         scales = self._attention_scales(seen)
-        k_side, v_side = index % 2, 1 - index % 2
+        v_side = index % 2
         b.operation = f"{name}.attention.qk"
         wq = layer.wq.reshape(c.kv_heads, self.group, c.head_dim, c.hidden)
         wk = layer.wk.reshape(c.kv_heads, 1, c.head_dim, c.hidden)
@@ -323,19 +328,37 @@ class Llama:
         for r in range(self.group):
             self._rotated(f"{name}.q{r}", self._folded(wq[:, r], layer.attn_norm), sq[:, r], normed, factor,
                           lambda o, value, r=r: [(value, stores((queries,), (r * self.kv_tiles + o,)))])
-        keys = [self._cache(f"{name}.kcache{t}", self.rows, k_side) for t in range(self.kv_tiles)]
-        targets = tuple(Target(i, Index(self.pos, self.rows, i * self.rows)) for i in range(LANES))
+        keys = [self._key_caches(f"{name}.kcache{t}", 1 - v_side) for t in range(self.kv_tiles)]
         self._rotated(f"{name}.k", self._folded(wk[:, 0], layer.attn_norm), scales.k, normed, factor,
-                      lambda o, value: self._cached(keys[o], targets, value))
+                      lambda o, value: self._new_keys(keys[o], value))
         b.operation = f"{name}.attention.v"
         values, v_scale = self._values(name, self._folded(layer.wv, layer.attn_norm), seen.v, normed, factor, v_side)
         self._v_scale = v_scale
         b.operation = f"{name}.attention.scores"
-        scores = self._scores(name, queries, keys, scales, k_side)
+        scores = self._scores(name, queries, keys, scales)
         b.operation = f"{name}.attention.softmax"
         weights = self._softmax(name, scores, scales)
         b.operation = f"{name}.attention.values"
         return self._weighted(name, weights, values, v_side)
+
+    def _key_caches(self, name, side):
+        """The keys of a kv tile: (cache, hemisphere, first context tile, one past the last). Both hemispheres have half of the
+        context; ``side`` has one that is a single tile."""
+        if self.context_tiles == 1:
+            return [(self._cache(name, self.rows, side), side, 0, 1)]
+        half = -(-self.context_tiles // 2)
+        parts = ((0, 0, half), (1, half, self.context_tiles))
+        return [(self._cache(f"{name}.{'WE'[h]}", self.b.geometry.superlanes * (end - first), h), h, first, end)
+                for h, first, end in parts]
+
+    def _new_keys(self, caches, value):
+        """Results that append a key. The position is R times the slice plus the word, R words of all tiles in a slice."""
+        results, superlanes = [], self.b.geometry.superlanes
+        for (cache, _, first, end), position in zip(caches, self.positions, strict=True):
+            targets = tuple(Target(i, Index(position, superlanes * (end - first), i * self.rows + superlanes * first))
+                            for i in range(LANES))
+            results += self._cached(cache, targets, value)
+        return _together(results)
 
     def _rotated(self, name, matrix, scale, normed, factor, finish):
         """RoPE of a projection, rounded: y = cos * (W a) + sin * (W' a), W' the rotated rows.
@@ -381,7 +404,7 @@ class Llama:
         for channels in b.chunks(c.kv_width):
             value = self._new_values(f"{name}.v{channels.start}", channels, rows, columns, alpha, side)
             for tile, cache in enumerate(caches):
-                self._merge_values(value, channels, tile, ((None, cache),))
+                self._merge_values(value, channels, tile, [(None, cache)])
         return caches, alpha * unit
 
     def _new_values(self, name, channels, rows, columns, alpha, side):
@@ -414,13 +437,14 @@ class Llama:
         mine = tuple(i for i, ch in enumerate(channels) if ch // b.lanes == tile)
         if not mine:
             return
-        lanes = [channels[i] % b.lanes for i in mine]
-        vectors = tuple((lane // LANES) * self.context_tiles * LANES + lane % LANES for lane in lanes)
         at = Index(self.tile, self.context_tiles) if self.context_tiles > 1 else None
-        for plane, cache in parts:
-            new = Node(Op.AND, (Load(value, mine, plane=plane), Load(self.own)))
-            merged = Node(Op.OR, (new, Load(cache, vectors, index=at)))
-            b.work(len(mine), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)))
+        for some in (mine[i:i + LANES] for i in range(0, len(mine), LANES)):   # short bursts, each slice once
+            lanes = [channels[i] % b.lanes for i in some]
+            vectors = tuple((lane // LANES) * self.context_tiles * LANES + lane % LANES for lane in lanes)
+            for plane, cache in parts:
+                new = Node(Op.AND, (Load(value, some, plane=plane), Load(self.own)))
+                merged = Node(Op.OR, (new, Load(cache, vectors, index=at)))
+                b.work(len(some), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)))
 
     def _head_tiles(self, g):
         """kv tiles that a kv head's channels lie in."""
@@ -432,24 +456,26 @@ class Llama:
         channel = np.arange(self.b.lanes) + tile * self.b.lanes
         return channel // self.config.head_dim == g
 
-    def _scores(self, name, queries, keys, scales, side):
+    def _scores(self, name, queries, keys, scales):
         """Scaled scores in log2 units, fp32; vector t * heads + h is head h's row over context tile t."""
         b, c = self.b, self.config
-        masked = b.tensor(f"{name}.q.masked", self.dtype, self.kv_tiles * c.heads, hemisphere=side)
+        masked = b.pair(f"{name}.q.masked", self.dtype, self.kv_tiles * c.heads)
         query = Load(queries, tuple((h % self.group) * self.kv_tiles + t for t, h in self.places))
-        b.map(len(self.places), Node(Op.AND, (query, self._own_lanes(self.places))), (masked,),
+        b.map(len(self.places), Node(Op.AND, (query, self._own_lanes(self.places))), masked,
               [t * c.heads + h for t, h in self.places])
         scale = b.constant(f"{name}.score.scale", "fp32",
                            np.repeat(np.repeat(scales.score, self.group)[:, None], b.lanes, 1).astype(np.float32))
         scores = b.tensor(f"{name}.scores", "fp32", self.context_tiles * c.heads)
         for heads in self._heads_by_tiles():
             tiles = self._head_tiles(heads[0] // self.group)
-            for context_tile in range(self.context_tiles):
-                weights = tuple(self._cache_tile(keys[t], context_tile * b.geometry.superlanes) for t in tiles)
-                loads = tuple(Load(masked, tuple(t * c.heads + h for h in heads)) for t in tiles)
-                targets = [context_tile * c.heads + h for h in heads]
-                b.work(len(heads), (fmul(self._total(), Load(scale, heads)), stores((scores,), targets)),
-                       source=MatMul(weights, loads, side))
+            for part, (_, side, first, end) in enumerate(keys[0]):
+                loads = tuple(Load(masked[side], tuple(t * c.heads + h for h in heads)) for t in tiles)
+                for tile in range(first, end):
+                    at = (tile - first) * b.geometry.superlanes
+                    weights = tuple(self._cache_tile(keys[t][part][0], at) for t in tiles)
+                    b.work(len(heads), (fmul(self._total(), Load(scale, heads)),
+                                        stores((scores,), [tile * c.heads + h for h in heads])),
+                           source=MatMul(weights, loads, side))
         return scores
 
     def _own_lanes(self, places):
@@ -471,34 +497,35 @@ class Llama:
         b, heads = self.b, self.config.heads
         n = self.context_tiles * heads
         rows = tuple(range(n))
-        coarse = self._coarse(f"{name}.coarse", n, self.context_tiles)
         tile_of = tuple(v // heads for v in rows)
+        coarse = [self._coarse(f"{name}.coarse.{t}", self.context_tiles) for t in range(self.context_tiles)]
         rounded = to_i8(fmul(Load(scores, rows), f32(1 / scales.step)))
-        b.map(n, Node(Op.MIN, (rounded, Load(self.mask, tile_of))), coarse)
+        b.work(n, (Node(Op.MIN, (rounded, Load(self.mask, tile_of))), tuple(
+            Store(copy, tuple((Target(v % heads),) if tile_of[v] == t else () for v in rows))
+            for t, copies in enumerate(coarse) for copy in copies)))
         maximum = b.lane_max(name, Op.MAX, self._max_of_tiles(name, coarse), heads)
-        shifted = fadd(Load(scores, rows), fmul(to_f32(maximum(v % heads for v in rows)), f32(-scales.step)))
-        exponent = b.tensor(f"{name}.exponent", "fp32", n)
-        b.map(n, Node(Op.EXP2, (shifted,)), (exponent,))
+        highest = fmul(to_f32(maximum(v % heads for v in rows)), f32(-scales.step))
+        exponent = Node(Op.EXP2, (fadd(Load(scores, rows), highest),))
         weights = b.pair(f"{name}.weights", self.probability, n)
-        b.map(n, Node(Op.AND, (self._probability(Load(exponent, rows), scales.top), Load(self.valid, tile_of))), weights)
+        b.map(n, Node(Op.AND, (self._probability(exponent, scales.top), Load(self.valid, tile_of))), weights)
         return weights
 
-    def _max_of_tiles(self, name, coarse):
+    def _max_of_tiles(self, name, tiles):
         """Elementwise maximum of each head's context tiles, four at a time."""
-        heads, count = self.config.heads, self.context_tiles
         level = 0
-        while count > 1:
-            groups = [range(t, min(count, t + 4)) for t in range(0, count, 4)]
-            following = self._coarse(f"{name}.coarse{level}", len(groups) * heads, len(groups))
-            for i, tiles in enumerate(groups):
-                loads = [Load(coarse[0], tuple(t * heads + h for h in range(heads))) for t in tiles]
-                self.b.map(heads, tree(Op.MAX, loads), following, [i * heads + h for h in range(heads)])
-            coarse, count, level = following, len(groups), level + 1
-        return coarse
+        while len(tiles) > 1:
+            groups = [tiles[t:t + 4] for t in range(0, len(tiles), 4)]
+            following = [self._coarse(f"{name}.coarse{level}.{i}", len(groups)) for i in range(len(groups))]
+            for group, result in zip(groups, following, strict=True):
+                rows = tuple(range(self.config.heads))
+                self.b.map(len(rows), tree(Op.MAX, [Load(copies[0], rows) for copies in group]), result)
+            tiles, level = following, level + 1
+        return tiles[0]
 
-    def _coarse(self, name, n, tiles):
-        """Coarse scores; those of a single tile go to the permuters of both hemispheres."""
-        return self.b.pair(name, "int8", n) if tiles == 1 else (self.b.tensor(name, "int8", n),)
+    def _coarse(self, name, tiles):
+        """Coarse scores of all heads; those of the only one of the tiles go to the permuters of both hemispheres."""
+        heads = self.config.heads
+        return self.b.pair(name, "int8", heads) if tiles == 1 else (self.b.tensor(name, "int8", heads),)
 
     def _weighted(self, name, weights, values, side):
         """(P V) / (P 1) of every query group member, as activations of the output projection, in units of v8.
@@ -521,12 +548,13 @@ class Llama:
         return activation, factor / self._lane_order(self._v_scale, 1.0)
 
     def _inverse_sums(self, name, weights, side):
-        """1 / sqrt of the sum of each head's probabilities, in every lane."""
+        """1 / the sum of each head's probabilities, in every lane."""
         b, heads = self.b, self.config.heads
         inverse = b.tensor(f"{name}.inverse", "fp32", heads)
         for some in b.chunks(heads):
             loads = tuple(Load(weights, tuple(t * heads + h for h in some)) for t in range(self.context_tiles))
-            b.work(len(some), (Node(Op.RSQRT, (self._total(),)), stores((inverse,), some)),
+            root = Node(Op.RSQRT, (self._total(),))
+            b.work(len(some), (fmul(root, root), stores((inverse,), some)),
                    source=MatMul((self._ones(side),) * self.context_tiles, loads, side))
         return inverse
 
@@ -543,8 +571,7 @@ class Llama:
             some = [heads[i] for i in chunk]
             loads = tuple(Load(weights, tuple(t * c.heads + h for h in some)) for t in range(self.context_tiles))
             columns = tuple(self._cache_tile(cache, t, self.context_tiles) for t in range(self.context_tiles))
-            root = Load(inverse, tuple(some))
-            value = fmul(fmul(self._total(), root), root)
+            value = fmul(self._total(), Load(inverse, tuple(some)))
             mine = Node(Op.AND, (value if whole else self._rounded(value), self._own_lanes([(tile, h) for h in some])))
             b.work(len(some), (mine, stores((own,), chunk)), source=MatMul(columns, loads, side))
         kv_heads = sorted({h // self.group for h in heads})
@@ -566,6 +593,15 @@ class Llama:
         lanes = np.zeros((c.hidden, self.group, self.kv_tiles * b.lanes), wo.dtype)
         lanes[:, :, :c.kv_width] = by_member.reshape(c.hidden, self.group, c.kv_width)
         return lanes.reshape(c.hidden, self.group, self.kv_tiles, b.lanes).transpose(0, 2, 1, 3).reshape(c.hidden, -1)
+
+
+def _together(results):
+    """Results with the stores of equal expressions joined."""
+    joined: dict[int, tuple] = {}
+    for expression, stores_ in results:
+        _, before = joined.get(id(expression), (expression, ()))
+        joined[id(expression)] = expression, before + stores_
+    return list(joined.values())
 
 
 def rope_partner(config: LlamaConfig):

@@ -4,6 +4,8 @@ Products with up to 16*S inputs are summed exactly and rounded once, to fp32; ve
 of norms stay fp32.
 """
 
+import math
+
 import numpy as np
 
 from isa.geometry import LANES, Geometry
@@ -13,7 +15,7 @@ from models.llama import LlamaWeights
 
 from .. import quantize
 from ..graph import Layout, Load, MatMul, Node, Source, Store, Target, WeightTile
-from ..lower import f32, fmul, i32, stores, to_f16
+from ..lower import f32, fadd, fmul, i32, stores, to_f16
 from .llama import SITES, Llama, check
 
 MODES = dict.fromkeys(SITES, "fp16")
@@ -34,12 +36,32 @@ class Fp16Llama(Llama):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self._units: dict[int, WeightTile] = {}
+        self._upper: dict[int, tuple] = {}   # of a value, kept alive, its high byte
 
     def _total(self):
         return Source()
 
     def _rounded(self, value):
         return to_f16(value)
+
+    def _inverse_rms(self, name, x, limit):
+        """1 / sqrt(mean(x^2) + epsilon) in every lane. Squares are sums of two fp16 numbers, scaled by a power of two so that
+        they stay finite for |x| up to the limit; the sum of all is rounded once for each tile."""
+        b, rows = self.b, tuple(range(x.vectors))
+        scale = 2.0**math.floor(math.log2(_LARGEST / limit**2))
+        load = Load(x, rows)
+        square = fmul(fmul(load, f32(scale)), load)
+        high = to_f16(square)
+        low = to_f16(Node(Op.FSUB, (square, Node(Op.F16_TO_F32, (high,)))))
+        side = b.next_hemisphere()
+        parts = [b.tensor(f"{name}.squares.{part}", "fp16", x.vectors, hemisphere=side) for part in ("high", "low")]
+        b.work(x.vectors, *((value, stores((part,), rows)) for value, part in zip((high, low), parts)))
+        loads = tuple(Load(part, (v,)) for part in parts for v in rows)
+        inverse = b.tensor(f"{name}.inverse", "fp32", 1)
+        mean = fadd(fmul(Source(), f32(1 / (scale * self.config.hidden))), f32(self.config.eps))
+        b.work(1, (Node(Op.RSQRT, (mean,)), stores((inverse,), (0,))),
+               source=MatMul((self._ones(side),) * len(loads), loads, side))
+        return inverse
 
     def _folded(self, matrix, norm):
         return matrix
@@ -59,7 +81,9 @@ class Fp16Llama(Llama):
 
     def _cached(self, cache, targets, value):
         low, high = cache
-        return [(value, (Store(low, (targets,)),)), (Node(Op.SHR, (value, i32(8))), (Store(high, (targets,)),))]
+        if id(value) not in self._upper:
+            self._upper[id(value)] = value, Node(Op.SHR, (value, i32(8)))
+        return [(value, (Store(low, (targets,)),)), (self._upper[id(value)][1], (Store(high, (targets,)),))]
 
     def _probability(self, exponent, scale):
         return to_f16(Node(Op.FMIN, (exponent, f32(_LARGEST))))
@@ -88,7 +112,7 @@ class Fp16Llama(Llama):
         for channels in b.chunks(c.kv_width):
             value = self._new_values(f"{name}.v{channels.start}", channels, rows, columns, dense.scale[0], side)
             for tile, cache in enumerate(caches):
-                self._merge_values(value, channels, tile, enumerate(cache))
+                self._merge_values(value, channels, tile, list(enumerate(cache)))
         return caches, 1.0
 
     def _new_values(self, name, channels, rows, columns, scale, side):
