@@ -86,10 +86,11 @@ def start(model: RandomModel, machine: Machine, prompt: list[int]):
         machine.put(name, values)
 
 
-def move(machine: Machine, position: int, token: int):
+def move(model: RandomModel, machine: Machine, position: int, token: int):
     """Continue a sequence with a token at a position."""
     lanes = machine.geometry.lanes
-    machine.put("pos", index_vectors(lanes, [position])[0])
+    for name in model.host.positions:
+        machine.put(name, index_vectors(lanes, [position])[0])
     machine.put("token", index_vectors(lanes, [token])[0])
 
 
