@@ -1,8 +1,9 @@
 """Which work items must come before which, and how urgent each one is."""
 
 from collections import defaultdict
+from heapq import heapify, heappop, heappush
 
-from .graph import WEIGHT_STREAMS, Kind, Layout, Load, MatMul, Permutation, Work, walk
+from .graph import WEIGHT_STREAMS, Emission, Kind, Layout, Load, MatMul, Permutation, Work, walk
 
 
 def dependencies(work: list[Work]) -> list[set[int]]:
@@ -22,18 +23,31 @@ def dependencies(work: list[Work]) -> list[set[int]]:
     return before
 
 
-def latest_starts(spans: dict[int, tuple[int, int]], before: list[set[int]], length: int) -> list[int]:
-    """Work items in the order of the latest time they may start without making the whole longer.
+def start_order(spans: dict[int, tuple[int, int]], before: list[set[int]], length: int, share: float) -> list[int]:
+    """Work items in an order that keeps each behind the ones it depends on, the most urgent first.
 
+    Urgency is a mix of the latest start that does not make the whole longer and, by `share` (0..1), the earliest start.
     spans: (first, last) cycle of each if only dependencies counted, length: of the whole.
     """
-    latest = [length] * len(before)
+    latest, after = [length] * len(before), defaultdict(list)
     for number in range(len(before) - 1, -1, -1):
         first, last = spans[number]
         latest[number] -= last - first
         for b in before[number]:
             latest[b] = min(latest[b], latest[number])
-    return sorted(range(len(before)), key=lambda number: (latest[number], number))
+            after[b].append(number)
+    urgency = [(1 - share) * late + share * spans[number][0] for number, late in enumerate(latest)]
+    waiting = [len(b) for b in before]
+    ready = [(urgency[number], number) for number, count in enumerate(waiting) if not count]
+    heapify(ready)
+    order = []
+    while ready:
+        order.append(heappop(ready)[1])
+        for number in after[order[-1]]:
+            waiting[number] -= 1
+            if not waiting[number]:
+                heappush(ready, (urgency[number], number))
+    return order
 
 
 def _vectors(tensor, vector, index):
@@ -52,6 +66,8 @@ def _loads(work):
     elif isinstance(work.source, Permutation):
         yield work.source.load
         yield work.source.map
+    elif isinstance(work.source, Emission):
+        yield work.source.load
 
 
 def _reads(work):

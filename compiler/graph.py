@@ -227,18 +227,25 @@ class Permutation:
     map: Load
 
 
+@dataclass(frozen=True, eq=False)
+class Emission:
+    """Byte vectors for the host: they go to the output mailbox of the hemisphere that holds them."""
+
+    load: Load
+
+
 @dataclass(eq=False)
 class Work:
     """One work item: n iterations, one in every ``step`` cycles. results: (expression, where it goes) pairs.
 
-    An expression is a Node, a Load or Source(). Source() may occur once in all results together.
+    An expression is a Node, a Load or Source(). Source() occurs once in all results together. An Emission has no results.
     operation: name of the model operation, for reports.
     """
 
     operation: str
     n: int
     results: list[tuple[object, tuple[Store, ...]]]
-    source: MatMul | Permutation | None = None
+    source: MatMul | Permutation | Emission | None = None
 
     @property
     def step(self) -> int:
@@ -251,7 +258,7 @@ class Work:
         nodes = {id(x): x for e, _ in self.results for x in walk(e) if isinstance(x, Node)}
         operands = [a for x in nodes.values() for a in x.args] + [e for e, _ in self.results]
         uses = sum(isinstance(x, Source) for x in operands)
-        if uses != (self.source is not None):
+        if uses != isinstance(self.source, MatMul | Permutation):
             raise GraphError(f"{self.operation}: the source's result is used {uses} times")
         for _, stores in self.results:
             for store in stores:

@@ -56,6 +56,11 @@ class StepHost:
         start = dict.fromkeys(self.positions, np.zeros(self._lanes, np.uint8))
         return {**start, "token": rows[0], "tokens": rows.reshape(-1), "sampled": sampled.reshape(-1)}
 
+    @staticmethod
+    def token_of(vector: np.ndarray) -> int:
+        """The token that a vector from the mailbox names."""
+        return int(vector[0]) + 256 * int(vector[1])
+
     def token(self, read: Callable[[Address], bytes], position: int) -> int:
         """The token at a position up to the context's length, which the step before it has written.
 

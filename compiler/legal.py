@@ -5,7 +5,7 @@ from dataclasses import replace
 from isa.geometry import ACCUMULATORS
 from isa.instructions import Op
 
-from .graph import Immediate, Layout, Load, MatMul, Node, Permutation, Source, Store, Target, Tensor, Work, walk
+from .graph import Emission, Immediate, Layout, Load, MatMul, Node, Permutation, Source, Store, Target, Tensor, Work, walk
 from .mesh import MeshError, network
 
 
@@ -14,6 +14,9 @@ def legalise(work: list[Work]) -> tuple[list[Work], list[Tensor]]:
     cutter = _Cutter()
     result = []
     for item in work:
+        if isinstance(item.source, Emission):
+            result.append(item)
+            continue
         for part in _separate(item):
             for fitting in cutter.cut(part):
                 result += _bursts(fitting)
@@ -51,6 +54,8 @@ def part(work: Work, first: int, last: int) -> Work:
         source = replace(source, activations=tuple(load(x) for x in source.activations))
     elif isinstance(source, Permutation):
         source = replace(source, load=expression(source.load), map=load(source.map))
+    elif isinstance(source, Emission):
+        source = replace(source, load=load(source.load))
     results = [(expression(e), tuple(replace(s, targets=s.targets[first:last]) for s in stores))
                for e, stores in work.results]
     return Work(work.operation, last - first, results, source)

@@ -11,9 +11,9 @@ import numpy as np
 
 from isa import timing
 from isa.geometry import LANES, Geometry, QueueKind
-from isa.instructions import AccMode, Accumulate, Activate, DataType, Format, LoadWeights, Permute, ResultType
+from isa.instructions import AccMode, Accumulate, Activate, DataType, Emit, Format, LoadWeights, Permute, ResultType
 
-from .graph import Load, MatMul, Permutation, Source, Store, WeightTile, Work
+from .graph import Emission, Load, MatMul, Permutation, Source, Store, WeightTile, Work
 from .mesh import MeshError, Network, network
 from .place import Placement
 from .reserve import Runs, runs_of
@@ -318,6 +318,8 @@ class Pieces:
         Starts with the dispatch of the source's instruction, or of the VXM's first operation if there is no source.
         Raises ClashError if no delay keeps it out of its own way.
         """
+        if isinstance(work.source, Emission):
+            return self._emission(work)
         if self._passes_by(work):
             try:
                 return self._rearranged(work)
@@ -450,6 +452,16 @@ class Pieces:
         queue = self.geometry.queue(QueueKind.SXM_PERMUTE, 0, hemisphere).index
         for i in range(work.n):
             piece.slots.append(Slot(queue, i, 1, lambda s: _permute(s[data], s[lanes], s[flow])))
+
+    def _emission(self, work):
+        """Vectors on their way from MEM to a mailbox."""
+        load = work.source.load
+        piece = Piece(n=work.n)
+        hemisphere = self.placement.hemisphere(load.tensor, load.vectors[0])
+        flow = self.load(piece, load, work.n, self.geometry.sxm_group(hemisphere), 0)
+        queue = self.geometry.queue(QueueKind.HOST, 0, hemisphere).index
+        piece.slots += [Slot(queue, i, 1, lambda s: Emit(stream=s[flow])) for i in range(work.n)]
+        return piece.finish(self.bank_words)
 
     def _passes_by(self, work):
         """Whether a permutation's result goes to MEM as it is, on its way to the VXM."""

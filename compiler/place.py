@@ -18,7 +18,7 @@ import numpy as np
 from isa.geometry import SLICES_PER_GROUP, Geometry
 from isa.program import Address
 
-from .graph import WEIGHT_STREAMS, Kind, Layout, MatMul, Permutation, Tensor, Work, walk
+from .graph import WEIGHT_STREAMS, Emission, Kind, Layout, MatMul, Permutation, Tensor, Work, walk
 from .graph import Load as GraphLoad
 
 TOGETHER = 1000.0     # two reads or two writes of one work item in one slice
@@ -31,7 +31,6 @@ FAR = 0.5             # a hop from the VXM, for each access
 ASTRAY = 6.0          # wrong hemisphere for an MXM, a second hemisphere for a result
 TRAFFIC = 1 / 8       # an access cycle of the slice by work items nearby
 TRAFFIC_ANYWHERE = 1 / 64   # the same by any work item
-WINDOW = 8            # work items before and after that are nearby
 FILL = 4.0            # a full slice
 FULL = 1e6            # a full slice, when room is short
 FORBIDDEN = 1e9
@@ -145,6 +144,8 @@ def uses(work: Work) -> list[Use]:
         for tile, load in zip(work.source.tiles, work.source.activations, strict=True):
             result += [Use(t, "weights", 0, t.vectors - 1, work.source.hemisphere) for t in tile.tensors]
             result += _load_uses(load, "activation", work.source.hemisphere)
+    if isinstance(work.source, Emission):
+        result += _load_uses(work.source.load, "load")
     if isinstance(work.source, Permutation):
         result += [*_load_uses(work.source.load, "load"), *_load_uses(work.source.map, "load")]
     return list(dict.fromkeys(result))
@@ -251,10 +252,11 @@ class Placement:
 
 
 class Placer:
-    """Places blocks one after the other. dense: filling all slices evenly comes first."""
+    """Places blocks one after the other. window: work items before and after another that are near it. dense: filling all
+    slices evenly comes first."""
 
-    def __init__(self, work: list[Work], tensors: list[Tensor], geometry: Geometry, dense: bool):
-        self.geometry, self.work, self.dense = geometry, work, dense
+    def __init__(self, work: list[Work], tensors: list[Tensor], geometry: Geometry, window: int, dense: bool):
+        self.geometry, self.work, self.window, self.dense = geometry, work, window, dense
         self.placement = Placement(geometry)
         self.busy = np.zeros((len(work), 2 * geometry.mem_slices))   # access cycles of each work item in each slice
         all_uses = [uses(w) for w in work]
@@ -371,7 +373,7 @@ class Placer:
         cost += (self.busy.sum(0) * TRAFFIC_ANYWHERE)[:, None]
         users = self.users.get(id(block), ())
         for w in users:
-            near = self.busy[max(0, w - WINDOW):w + WINDOW + 1].sum(0)
+            near = self.busy[max(0, w - self.window):w + self.window + 1].sum(0)
             cost += (near * (TRAFFIC / len(users)))[:, None]
         hops = np.tile(np.arange(m) // SLICES_PER_GROUP, 2)[:, None]
         for w in self.users.get(id(block), ()):
@@ -418,9 +420,9 @@ class Placer:
             cost[slices, bank] += SAME_BANK
 
 
-def place(work: list[Work], tensors: list[Tensor], geometry: Geometry) -> Placement:
-    """Addresses for all tensors. Raises PlaceError naming what does not fit."""
+def place(work: list[Work], tensors: list[Tensor], geometry: Geometry, window: int = 8) -> Placement:
+    """Addresses for all tensors; window as in Placer. Raises PlaceError naming what does not fit."""
     try:
-        return Placer(work, tensors, geometry, dense=False).all()
+        return Placer(work, tensors, geometry, window, dense=False).all()
     except PlaceError:   # less comfortable, but every word can be used
-        return Placer(work, tensors, geometry, dense=True).all()
+        return Placer(work, tensors, geometry, window, dense=True).all()

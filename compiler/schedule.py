@@ -1,7 +1,8 @@
 """From tiled vector work to a Program: what issues where in which cycle.
 
-Work items become rigid pieces (:mod:`compiler.piece`); list scheduling in the order of latest start times puts each
-piece at the earliest time at which its words are ready and queues, MEM slices, ALUs and stream diagonals are free.
+Work items become rigid pieces (:mod:`compiler.piece`); list scheduling in the order of urgency puts each piece at the
+earliest time at which its words are ready and queues, MEM slices, ALUs and stream diagonals are free. The shortest of the
+schedules for several placements and kinds of urgency is taken.
 Weights are loaded as early as the plane's buffer allows, independently of the activations that need them.
 """
 
@@ -15,7 +16,7 @@ from isa.instructions import Source as OperandSource
 from isa.program import NO_OPERATION, Program, Segment, Symbol
 from isa.timing import alu_latency
 
-from .depend import dependencies, latest_starts
+from .depend import dependencies, start_order
 from .graph import WEIGHT_STREAMS, Graph, Immediate, Kind, Layout, Load, MatMul, Source, Tensor, Work
 from .legal import halves, legalise
 from .mesh import Operation, direction
@@ -24,6 +25,8 @@ from .place import Placement, place
 from .reserve import DIAGONAL_BIAS, Reservations, blocked, first_free, mask_of
 
 WINDOW = 512          # start times looked at together
+WINDOWS = (8, 24)     # of placements that are tried: how far work items keep out of each other's way
+SHARES = (0.0, 0.5, 0.75)   # of the earliest start in the urgency of a work item, tried for each placement
 _CANDIDATES = {       # stream groups in the order in which they are tried: single streams keep away from the quads
     1: (*range(15, -1, -1), *range(31, 15, -1)),
     2: (*range(14, -1, -2), *range(30, 15, -2)),
@@ -484,20 +487,27 @@ def _contents(spot):
         yield s, base, plane.tobytes()
 
 
+def _plans(work, placement, geometry):
+    """(placement, timetable if only dependencies counted, timetable) of schedules with differently urgent work items."""
+    make = Pieces(geometry, placement)
+    jobs = _jobs(work, make)
+    before = dependencies([job.work for job in jobs])
+    ideal = Scheduler(geometry, jobs, make, Unlimited()).run(range(len(jobs)))
+    for share in SHARES:
+        order = start_order(ideal.spans, before, ideal.length, share)
+        yield placement, ideal, Scheduler(geometry, jobs, make, Search(geometry)).run(order)
+
+
 def schedule(graph: Graph, geometry: Geometry) -> Program:
-    """Program of a graph for a geometry, with its exact cycle count.
+    """Program of a graph for a geometry, with its exact cycle count: the shortest of several schedules.
 
     notes: bound (cycles if only dependencies counted), cycles, utilisation (share of cycles in which units issue).
     Raises PlaceError if the memory is too small, MeshError or ScheduleError for work that cannot be scheduled.
     """
     work, extra = legalise(graph.work)
     tensors = graph.tensors + extra
-    placement = place(work, tensors, geometry)
-    make = Pieces(geometry, placement)
-    jobs = _jobs(work, make)
-    ideal = Scheduler(geometry, jobs, make, Unlimited()).run(range(len(jobs)))
-    order = latest_starts(ideal.spans, dependencies([job.work for job in jobs]), ideal.length)
-    real = Scheduler(geometry, jobs, make, Search(geometry)).run(order)
+    plans = (plan for window in WINDOWS for plan in _plans(work, place(work, tensors, geometry, window), geometry))
+    placement, ideal, real = min(plans, key=lambda plan: plan[2].length)
     emitter = _Emitter(geometry)
     for piece, choice, operation in real.placed:
         emitter.add(piece, choice, operation)

@@ -42,7 +42,7 @@ from isa.instructions import (  # noqa: E402
 )
 from isa.issue import expand  # noqa: E402
 from isa.program import Program, Segment  # noqa: E402
-from lpu.session import PRECISION, compile_model  # noqa: E402
+from lpu.session import PRECISION, compile_model, integers  # noqa: E402
 from models.catalogue import CALCULATORS  # noqa: E402
 
 SMALL = geometry.named("small")
@@ -378,17 +378,17 @@ def _where() -> str:
 
 
 @cache
-def _compiled(name: str):
-    return compile_model(name, SMALL).program
+def _compiled(name: str, precision: str = PRECISION):
+    return compile_model(name, SMALL, precision).program
 
 
 def _steps() -> str:
     rows = []
-    for name in CALCULATORS:
-        program = _compiled(name)
-        rows.append([f"`{name}`", PRECISION.get(name, "int8"), program.cycles, program.notes["bound"],
+    for name, precision in ((name, p) for name in CALCULATORS for p in (PRECISION, integers(name))):
+        program = _compiled(name, precision)
+        rows.append([f"`{name}`", precision, program.cycles, program.notes["bound"],
                      sum(map(len, program.texts.values())), len(program.expand().issues)])
-    return document.table(["model", "mode", "cycles of a step", "dependency bound", "instructions", "issues"], rows)
+    return document.table(["model", "precision", "cycles of a step", "dependency bound", "instructions", "issues"], rows)
 
 
 def _operations_of_add() -> str:

@@ -25,12 +25,15 @@ from models.tokenizer import TokenError
 from sim.build import BuildError
 from sim.machine import GoldenMachine, MachineError, RtlMachine, chip_model
 
-from .session import Generation, answer_tokens, compile_model, float_tokens, spoken, usual_geometry
+from .session import PRECISION, PRECISIONS, Voice, compile_model, float_tokens, generate, usual_geometry
 
 # what a user can cause; anything else is a bug and keeps its traceback
 _USER_ERRORS = (BuildError, CheckError, GeometryError, GoldenError, GraphError, HostError, InstructionError, IssueError,
                 LlamaError, MachineError, ModelError, OSError, PlaceError, ProgramError, QuantizeError,
                 SafetensorsError, TokenError)
+
+
+CLOCK_HZ = 900e6   # of the machine that this one is modelled on; the speed of a chip is stated for it
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,11 +65,13 @@ def _parser():
     run.add_argument("--on", choices=("rtl", "golden", "float"), default="rtl",
                      help="the RTL in simulation, the golden model, or the float64 model (default: rtl)")
     run.add_argument("--geometry", help=f"one of {', '.join(geometry.NAMES)} (default: small, medium for {STORIES})")
+    _add_precision(run)
     run.set_defaults(command=_run)
 
     compile_ = commands.add_parser("compile", help="write the Program of a model's decode step")
     compile_.add_argument("model", metavar="MODEL", help=f"one of {', '.join(NAMES)}")
     compile_.add_argument("--geometry", help="as for run")
+    _add_precision(compile_)
     compile_.add_argument("-o", "--output", type=Path, required=True)
     compile_.set_defaults(command=_compile)
 
@@ -76,14 +81,23 @@ def _parser():
     return parser
 
 
+def _add_precision(command):
+    command.add_argument("--precision", choices=PRECISIONS, default=PRECISION,
+                         help="of weights and activations; int16 are two int8 terms (default: %(default)s)")
+
+
 def _run(options):
     chip = _geometry(options)
     model = load_model(options.model)
     model.max_new(model.encode(options.prompt), options.tokens)   # refuse a bad request before anything is built
     if options.on == "float":
-        _print_text(spoken(model, options.prompt, float_tokens(model, options.prompt, options.tokens)))
+        voice = Voice(model, options.prompt, _say)
+        for token in float_tokens(model, options.prompt, options.tokens):
+            voice.hear(token)
+        voice.finish()
+        print()
         return
-    compiled = compile_model(options.model, chip)
+    compiled = compile_model(options.model, chip, options.precision)
     if options.on == "rtl":
         machine = RtlMachine(chip, model=chip_model(chip, progress=functools.partial(print, file=sys.stderr, flush=True)))
     else:
@@ -91,26 +105,31 @@ def _run(options):
     for part, place in WHERE:
         print(f"{part:<45} {place if place == 'host' else options.on}", file=sys.stderr)
     with machine:
-        cycles = []
-        tokens = answer_tokens(Generation(compiled, options.prompt, options.tokens), machine,
-                               on_step=lambda _, result: cycles.append(result.cycles))
-        _print_text(spoken(model, options.prompt, tokens))
-    print(f"{len(cycles)} steps, {sum(cycles)} cycles", file=sys.stderr)
+        voice = Voice(model, options.prompt, _say)
+        _, result = generate(compiled, options.prompt, machine, limit=options.tokens, on_token=voice.hear)
+        voice.finish()
+        print()
+    _print_speed(compiled, result)
+
+
+def _say(text):
+    print(text, end="", flush=True)
+
+
+def _print_speed(compiled, result):
+    step = compiled.program.cycles
+    print(f"{result.launches} steps of {step} cycles: {result.cycles} cycles, {result.launches / result.seconds:.2f} tokens/s in "
+          f"simulation, {CLOCK_HZ / step:,.0f} tokens/s at {CLOCK_HZ / 1e6:.0f} MHz", file=sys.stderr)
+    for error in result.errors:
+        print(f"lpu: chip: {error}", file=sys.stderr)
 
 
 def _geometry(options):
     return geometry.named(options.geometry if options.geometry is not None else usual_geometry(options.model))
 
 
-def _print_text(pieces):
-    """Print a text piece by piece, as soon as each is there."""
-    for piece in pieces:
-        print(piece, end="", flush=True)
-    print()
-
-
 def _compile(options):
-    compiled = compile_model(options.model, _geometry(options))
+    compiled = compile_model(options.model, _geometry(options), options.precision)
     compiled.program.save(options.output)
     print(f"{options.output}: {compiled.program.cycles} cycles a step, dependency bound "
           f"{compiled.program.notes['bound']}", file=sys.stderr)

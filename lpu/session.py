@@ -1,8 +1,7 @@
 """From a model's name to answers: compiles a model for a geometry and generates text on any machine."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 
 from compiler.compile import compile_llama
 from compiler.host import StepHost
@@ -13,9 +12,11 @@ from isa.program import Program
 from models.catalogue import STORIES, Model, load_model
 from sim.machine import GoldenMachine, Machine, RunResult
 
-# how the dense layers of a model are quantised; the others take int8 everywhere. The division model's residual stream
-# spans too much for one byte.
-PRECISION = {"mathformer/div": "int16"}
+PRECISIONS = ("fp16", "int8", "int16")
+PRECISION = "fp16"   # of a model unless another is asked for
+
+# how a model is quantised if integers are asked for. The division model's residual stream spans too much for one byte.
+INTEGERS = {"mathformer/div": "int16"}
 
 # where a model runs unless asked otherwise; the others take small
 GEOMETRY = {STORIES: "medium"}
@@ -35,12 +36,17 @@ class Compiled:
     host: StepHost
 
 
-def compile_model(name: str, geometry: Geometry) -> Compiled:
-    """Compile a model of the catalogue. Raises models.llama.ModelError and the compiler's errors."""
+def integers(name: str) -> str:
+    """Precision of a model in integers."""
+    return INTEGERS.get(name, "int8")
+
+
+def compile_model(name: str, geometry: Geometry, precision: str = PRECISION) -> Compiled:
+    """Compile a model of the catalogue in one of PRECISIONS. Raises models.llama.ModelError and the compiler's errors."""
     model = load_model(name)
     calibration = calibrate(model.weights, example_texts(model))
-    program = compile_llama(model.weights, calibration, geometry, precision=PRECISION.get(name, "int8"))
-    program.notes["model"] = name
+    program = compile_llama(model.weights, calibration, geometry, precision=precision)
+    program.notes |= {"model": name, "precision": precision}
     return Compiled(model, program, StepHost(program))
 
 
@@ -82,14 +88,18 @@ class Generation:
         for name, values in self.compiled.host.prompt(self.tokens).items():
             machine.put(name, values)
 
-    def take(self, machine: Machine) -> int | None:
-        """Read the token of the step that ran; returns it if it is part of the answer."""
+    @property
+    def launches(self) -> int:
+        """Runs of the program for the longest answer."""
+        return len(self.tokens) - 1 + self.room
+
+    def hear(self, token: int) -> int | None:
+        """Take in the token that a step chose; returns it if it is part of the answer."""
         if self.done:
             return None
         self.position += 1
         if self.position < len(self.tokens):
             return None
-        token = self.compiled.host.token(machine.read, self.position)
         if token in self.compiled.model.stops:
             self.done = True
             return None
@@ -98,50 +108,47 @@ class Generation:
         return token
 
 
-def _nothing(generation: Generation, result: RunResult) -> None:
-    """The on_step of a run that nobody watches."""
-
-
-def answer_tokens(generation: Generation, machine: Machine, *, trace: bool = False,
-                  on_step: Callable[[Generation, RunResult], None] = _nothing) -> Iterator[int]:
-    """Generate an answer on a machine; gives its tokens as they come. on_step sees every step after it ran."""
-    machine.load(generation.compiled.program)
-    generation.start(machine)
-    while not generation.done:
-        result = machine.run(trace=trace)
-        token = generation.take(machine)
-        on_step(generation, result)
-        if token is not None:
-            yield token
+def _nothing(token: int) -> None:
+    """The on_token of a run that nobody listens to."""
 
 
 def generate(compiled: Compiled, prompt: str, machine: Machine, *, limit: int | None = None, trace: bool = False,
-             on_step: Callable[[Generation, RunResult], None] = _nothing) -> Generation:
-    """Answer a prompt on a machine; arguments as those of Generation and answer_tokens."""
+             on_token: Callable[[int], None] = _nothing) -> tuple[Generation, RunResult]:
+    """Answer a prompt on a machine with one start: the program runs once for each token, and the tokens come out of the
+    mailbox. on_token hears those of the answer as they come. After a stop token the machine may be launched once or twice
+    more, which changes nothing of the answer."""
     generation = Generation(compiled, prompt, limit)
-    for _ in answer_tokens(generation, machine, trace=trace, on_step=on_step):
-        pass
-    return generation
-
-
-def golden_steps(compiled: Compiled, prompts: list[str]) -> Iterator[tuple[GoldenMachine, list[Generation]]]:
-    """Answer many prompts at once on the golden model; yields after every step, image i is prompt i. The images of finished
-    answers run on, unread."""
-    generations = [Generation(compiled, prompt) for prompt in prompts]
-    machine = GoldenMachine(compiled.program.geometry, images=len(prompts))
     machine.load(compiled.program)
-    for machine.image, generation in enumerate(generations):
-        generation.start(machine)
+    generation.start(machine)
+
+    def listen(_, vector):
+        token = generation.hear(compiled.host.token_of(vector))
+        if token is not None:
+            on_token(token)
+        return generation.done
+
+    result = machine.run(trace=trace, launches=generation.launches, on_mail=listen)
+    return generation, result
+
+
+def golden_answers(compiled: Compiled, prompts: list[str], limit: int | None = None) -> list[Generation]:
+    """Answers of the golden model to many prompts at once; the images of finished answers run on, unheard."""
+    generations = [Generation(compiled, prompt, limit) for prompt in prompts]
+    machine = GoldenMachine(compiled.program.geometry, images=len(prompts))
+    start_all(machine, generations)
     while not all(g.done for g in generations):
         machine.run(trace=False)
-        for machine.image, generation in enumerate(generations):
-            generation.take(machine)
-        yield machine, generations
+        (emitted,) = (vectors for vectors in machine.result.mail if len(vectors))
+        for generation, vector in zip(generations, emitted[0], strict=True):
+            generation.hear(compiled.host.token_of(vector))
+    return generations
 
 
-def golden_answers(compiled: Compiled, prompts: list[str]) -> list[Generation]:
-    """Answers of the golden model to many prompts."""
-    return list(golden_steps(compiled, prompts))[-1][1]
+def start_all(machine: GoldenMachine, generations: list[Generation]):
+    """Load the program that the generations have in common; image i is generation i."""
+    machine.load(generations[0].compiled.program)
+    for machine.image, generation in enumerate(generations):
+        generation.start(machine)
 
 
 def float_tokens(model: Model, prompt: str, limit: int | None = None) -> Iterator[int]:
@@ -150,14 +157,27 @@ def float_tokens(model: Model, prompt: str, limit: int | None = None) -> Iterato
     return Llama(model.weights).tokens(tokens, model.max_new(tokens, limit), model.stops)
 
 
-def spoken(model: Model, prompt: str, answer: Iterable[int]) -> Iterator[str]:
-    """The text of an answer in pieces, each as soon as the tokens for it have come; together they are `model.text`."""
-    decoder = model.tokenizer.decoder()
-    for token in chain(model.encode(prompt) if model.echoes else (), answer):
-        yield decoder.feed(token)
-    yield decoder.finish()
+class Voice:
+    """Speaks an answer: hands on every piece of text as soon as the tokens for it have come."""
+
+    def __init__(self, model: Model, prompt: str, say: Callable[[str], object]):
+        self._decoder, self._say = model.tokenizer.decoder(), say
+        for token in model.encode(prompt) if model.echoes else ():
+            self.hear(token)
+
+    def hear(self, token: int):
+        self._say(self._decoder.feed(token))
+
+    def finish(self):
+        """Say what is left when no more tokens come."""
+        self._say(self._decoder.finish())
 
 
 def float_answer(model: Model, prompt: str, limit: int | None = None) -> str:
     """Answer of the float64 model."""
-    return "".join(spoken(model, prompt, float_tokens(model, prompt, limit)))
+    pieces: list[str] = []
+    voice = Voice(model, prompt, pieces.append)
+    for token in float_tokens(model, prompt, limit):
+        voice.hear(token)
+    voice.finish()
+    return "".join(pieces)

@@ -64,11 +64,12 @@ OnMail = Callable[[int, np.ndarray], bool | None]
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run. cycles: from start to done, of all launches. errors: one line for each sticky error, empty if the run was
-    clean. trace: every driven stream word, or None if it was not recorded. seconds: wall time. mail: what the program
-    emitted in each hemisphere, uint8 [vector, 16*S]."""
+    """One run. cycles: from start to done, of all launches. launches: how often the program ran. errors: one line for each
+    sticky error, empty if the run was clean. trace: every driven stream word, or None if it was not recorded. seconds: wall
+    time. mail: what the program emitted in each hemisphere, uint8 [vector, 16*S]."""
 
     cycles: int
+    launches: int
     errors: tuple[str, ...]
     trace: Trace | None
     seconds: float
@@ -227,7 +228,7 @@ class GoldenMachine(Machine):
                 mail[h].extend(vectors[:, self.image])
                 cancelled |= any([on_mail(h, vector) for vector in vectors[:, self.image]] if on_mail else [])
         recorded = Trace.joined(traces, self.plan.cycles) if trace else None
-        return RunResult(done * self.plan.cycles, (), recorded, time.monotonic() - start, _mail(self, mail))
+        return RunResult(done * self.plan.cycles, done, (), recorded, time.monotonic() - start, _mail(self, mail))
 
     def _taken(self):
         """What a launch takes from the input mailboxes, [hemisphere][vector, image, lane]."""
@@ -408,12 +409,18 @@ class RtlMachine(Machine):
         answer, _ = self._simulator.ask(
             "run", on_message=listen, expected=expected, launches=launches,
             watchdog=2 * expected + 1000 if expected else UNKNOWN_LENGTH, trace=paths and [str(p) for p in paths],
-            longest=_HALF_FULL // self._emits * cycles if self._emits and cycles else 0)
+            longest=self._patience(cycles, on_mail))
         progress.end()
         registers = answer["registers"]
         taken = registers["CYCLES_LOW"] + (registers["CYCLES_HIGH"] << 32)
         recorded = _read_trace(*paths) if trace else None
-        return RunResult(taken, tuple(self._errors(registers)), recorded, answer["seconds"], _mail(self, mail))
+        return RunResult(taken, registers["LAUNCHED"], tuple(self._errors(registers)), recorded, answer["seconds"], _mail(self, mail))
+
+    def _patience(self, cycles, on_mail):
+        """Cycles between two looks into the mailboxes; 0: any number. Who listens hears of every launch."""
+        if not self._emits or not cycles:
+            return 0
+        return cycles if on_mail else max(1, _HALF_FULL // self._emits) * cycles
 
     def _errors(self, registers):
         """A line for each sticky error that the STATUS register shows."""

@@ -1,8 +1,8 @@
 """The main job: slice benches, then trained transformers on the RTL, judged on every byte of every cycle.
 
-For every prompt the answer is generated token by token on the RTL. In each step every stream register at every
-boundary is compared with the golden model in every cycle, after the last step every SRAM word, and the cycle count of
-each step with the compiler's prediction. Writes build/summary.json; the exit status says pass or fail.
+For every prompt the answer is generated on the RTL with one start, a launch for each token. In each launch every stream register at every
+boundary is compared with the golden model in every cycle, after the last step every SRAM word, and the cycle count with
+the compiler's prediction. Writes build/summary.json; the exit status says pass or fail.
 """
 
 import argparse
@@ -17,20 +17,21 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from compiler.host import WHERE
-from golden.chip import Plan, Result
 from isa import geometry
 from isa.geometry import Geometry
 from isa.instructions import Activate
-from lpu.session import Compiled, Generation, compile_model, generate, golden_steps
+from lpu.session import Compiled, Generation, compile_model, generate, integers, start_all
 from models.catalogue import CALCULATORS
 from sim import build
 from sim.build import Model
-from sim.machine import BUILT, RtlMachine, chip_model
-from verification.compare import compare_run, compare_trace
+from sim.machine import BUILT, GoldenMachine, RtlMachine, RunResult, chip_model
+from verification.compare import compare_memory, compare_trace
 
 ROOT = Path(__file__).resolve().parents[1]
 SLICES = {"host", "icu", "mem", "mxm", "sxm", "vxm"}
@@ -38,73 +39,68 @@ SLICES = {"host", "icu", "mem", "mxm", "sxm", "vxm"}
 
 @dataclass
 class Answer:
-    """A prompt's answer on the golden model: values of every step, for the comparison."""
+    """A prompt's answer on the RTL, to be compared. memory: MEM after the last launch. problems: what is wrong with it."""
 
     generation: Generation
-    image: int
-    plan: Plan
-    steps: list[Result]
+    result: RunResult
+    memory: np.ndarray
+    words: int = 0
+    mismatches: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def row(self) -> dict:
+        """A row of summary.json's runs."""
+        compiled, prompt = self.generation.compiled, self.generation.prompt
+        return {"model": compiled.model.name, "precision": compiled.program.notes["precision"], "prompt": prompt,
+                "answer": self.generation.answer, "expected": dict(compiled.model.task).get(prompt, ""),
+                "cycles_predicted": self.result.launches * compiled.program.cycles, "cycles_rtl": self.result.cycles,
+                "words_compared": self.words, "mismatches": self.mismatches,
+                "sim_cycles_per_second": round(self.result.cycles_per_second), "problems": self.problems}
 
 
-def golden_reference(compiled: Compiled, prompts: list[str]) -> list[Answer]:
-    """Answer all prompts on the golden model, as one batch, keeping the values of every step."""
-    answers = []
-    for machine, generations in golden_steps(compiled, prompts):
-        answers = answers or [Answer(g, i, machine.plan, []) for i, g in enumerate(generations)]
-        for answer in answers:
-            if len(answer.steps) < _steps(answer.generation):
-                answer.steps.append(machine.result)
-    return answers
+def answer_prompt(compiled: Compiled, machine: RtlMachine, prompt: str, limit: int | None = None) -> Answer:
+    """Answer a prompt on the RTL with one start."""
+    generation, result = generate(compiled, prompt, machine, limit=limit, trace=True)
+    return Answer(generation, result, machine.dump())
 
 
-def _steps(generation):
-    """Steps that a generation has taken until its end; so far, if it has not ended."""
-    if not generation.done:
-        return generation.position
-    stopped = len(generation.answer_tokens) < generation.room
-    return len(generation.tokens) + len(generation.answer_tokens) - (not stopped)
+def compare_answers(compiled: Compiled, answers: list[Answer]):
+    """Run the golden model as often as the RTL ran, all prompts as one batch, and compare every launch: every stream word of
+    every cycle, all of MEM after the last one, the number of cycles, and the tokens that came out."""
+    golden = GoldenMachine(compiled.program.geometry, images=len(answers))
+    judges = [Generation(compiled, a.generation.prompt, a.generation.limit) for a in answers]
+    start_all(golden, judges)
+    for launch in range(max(a.result.launches for a in answers)):
+        golden.run(trace=False)
+        for image, (answer, judge) in enumerate(zip(answers, judges, strict=True)):
+            if launch < answer.result.launches:
+                _compare_launch(golden, image, answer, launch)
+                _hear(golden, image, judge)
+    for answer, judge in zip(answers, judges, strict=True):
+        answer.problems += answer.result.errors
+        if answer.result.cycles != answer.result.launches * compiled.program.cycles:
+            answer.problems.append(f"{answer.result.cycles} cycles for {answer.result.launches} launches")
+        if not judge.done or judge.answer != answer.generation.answer:
+            answer.problems.append(f"the golden model answers {judge.answer!r}")
 
 
-def run_prompt(compiled: Compiled, machine: RtlMachine, answer: Answer) -> dict:
-    """Answer one prompt on the RTL and compare all of it; returns a row of summary.json's runs."""
-    row = {"model": compiled.model.name, "prompt": answer.generation.prompt, "cycles_predicted": 0, "cycles_rtl": 0,
-           "words_compared": 0, "mismatches": 0}
-    seconds, problems = 0.0, []
+def _hear(golden, image, judge):
+    for vectors in golden.result.mail:
+        for vector in vectors[:, image]:
+            judge.hear(judge.compiled.host.token_of(vector))
 
-    def compare(generation, result):
-        nonlocal seconds
-        seconds += result.seconds
-        step = generation.position - 1
-        row["cycles_predicted"] += compiled.program.cycles
-        row["cycles_rtl"] += result.cycles
-        if step >= len(answer.steps):
-            problems.append(f"step {step}: the golden model has already stopped")
-            generation.done = True
-            return
-        golden = answer.steps[step]
-        if generation.done:
-            found = compare_run(answer.plan, golden, result.cycles, result.trace, machine.dump(),
-                                errors=result.errors, image=answer.image)
-            words, mismatches = found.words, found.mismatches
-            equal = found.equal
-        else:
-            expected = answer.plan.index.trace(golden.vectors, answer.image)
-            found = compare_trace(answer.plan, expected, result.trace)
-            words, mismatches = found.words, found.mismatches
-            equal = not (mismatches or result.errors) and result.cycles == answer.plan.cycles
-        row["words_compared"] += words
-        row["mismatches"] += mismatches
-        if not equal:
-            problems.append(f"step {step}: {found}\n" + "\n".join(result.errors))
 
-    generation = generate(compiled, answer.generation.prompt, machine, trace=True, on_step=compare)
-    right = dict(compiled.model.task).get(answer.generation.prompt, "")
-    row |= {"answer": generation.answer, "expected": right,
-            "sim_cycles_per_second": round(row["cycles_rtl"] / max(seconds, 1e-9))}
-    if generation.answer != answer.generation.answer:
-        problems.append(f"the golden model answers {answer.generation.answer!r}")
-    row["problems"] = problems
-    return row
+def _compare_launch(golden, image, answer, launch):
+    plan, vectors = golden.plan, golden.result.vectors
+    actual = answer.result.trace.part(launch * plan.cycles, plan.cycles)
+    found = [compare_trace(plan, plan.index.trace(vectors, image), actual)]
+    if launch == answer.result.launches - 1:
+        found.append(compare_memory(plan.geometry, golden.result.memory[image], answer.memory))
+    for part in found:
+        answer.words += part.words
+        answer.mismatches += part.mismatches
+        if part.mismatches:
+            answer.problems.append(f"launch {launch}: {part}")
 
 
 def mxm_busy(compiled: Compiled) -> float:
@@ -157,7 +153,7 @@ class Benches:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--geometry", default="small", choices=BUILT, help="default: small")
-    parser.add_argument("--prompts", type=int, default=5, help="prompts of each model")
+    parser.add_argument("--prompts", type=int, default=5, help="prompts of each model; of fp16 two fifths")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("LPU_SEED", "1")), help="which prompts")
     options = parser.parse_args()
     if options.prompts < 1:
@@ -170,7 +166,7 @@ def main() -> int:
           f"seed {options.seed}", flush=True)
     with Benches(chip) as benches:
         model, build_seconds = build_chip(chip)
-        rows, steps = run_models(chip, model, options.prompts, options.seed)
+        rows, steps = run_models(chip, model, jobs_of(options.prompts), options.seed)
         print("slice benches ...", flush=True)
         bench_rows, bench_output = benches.finish()
     passed = not bench_output and all(not r["problems"] for r in rows)
@@ -190,24 +186,32 @@ def build_chip(chip: Geometry) -> tuple[Model, float]:
     return model, round(time.monotonic() - start, 1)
 
 
-def run_models(chip: Geometry, model: Model, prompts: int, seed: int) -> tuple[list[dict], list[dict]]:
-    """All models of the catalogue; returns rows of runs and one row of step figures for each model."""
+def run_models(chip: Geometry, model: Model, jobs: list[tuple[str, str, int]], seed: int) -> tuple[list[dict], list[dict]]:
+    """Models on the RTL; jobs: (model, precision, how many prompts). Returns rows of runs and a row of step figures for each
+    job."""
     rows, steps = [], []
     with RtlMachine(chip, model=model) as machine:
-        for name in CALCULATORS:
-            compiled = compile_model(name, chip)
+        for name, precision, prompts in jobs:
+            compiled = compile_model(name, chip, precision)
             task = [prompt for prompt, _ in compiled.model.task]
-            chosen = random.Random(f"{seed} {name}").sample(task, min(prompts, len(task)))
-            steps.append({"model": name, "cycles": compiled.program.cycles, "bound": compiled.program.notes["bound"],
-                          "mxm_busy": mxm_busy(compiled)})
-            for answer in golden_reference(compiled, chosen):
-                rows.append(run_prompt(compiled, machine, answer))
-                row = rows[-1]
-                print(f"  {name:<15} {row['prompt']}= {row['answer']:<8} {row['cycles_rtl']:>7} cycles "
+            chosen = random.Random(f"{seed} {name} {precision}").sample(task, min(prompts, len(task)))
+            steps.append({"model": name, "precision": precision, "cycles": compiled.program.cycles,
+                          "bound": compiled.program.notes["bound"], "mxm_busy": mxm_busy(compiled)})
+            answers = [answer_prompt(compiled, machine, prompt) for prompt in chosen]
+            compare_answers(compiled, answers)
+            for row in (answer.row() for answer in answers):
+                rows.append(row)
+                print(f"  {name:<15} {precision:<6} {row['prompt']}= {row['answer']:<8} {row['cycles_rtl']:>7} cycles "
                       f"{row['words_compared']:>9} words compared, {row['mismatches']} mismatches", flush=True)
                 for problem in row["problems"]:
                     print(problem, flush=True)
     return rows, steps
+
+
+def jobs_of(prompts: int) -> list[tuple[str, str, int]]:
+    """What the main job runs: every model in integers, and fewer prompts in fp16."""
+    return [(name, precision, count) for name in CALCULATORS
+            for precision, count in ((integers(name), prompts), ("fp16", -(-2 * prompts // 5)))]
 
 
 def toolchain() -> dict:
@@ -216,7 +220,7 @@ def toolchain() -> dict:
 
 
 def _public(row):
-    names = ("model", "prompt", "answer", "expected", "cycles_predicted", "cycles_rtl", "words_compared", "mismatches",
+    names = ("model", "precision", "prompt", "answer", "expected", "cycles_predicted", "cycles_rtl", "words_compared", "mismatches",
              "sim_cycles_per_second")
     return {n: row[n] for n in names}
 
@@ -229,9 +233,9 @@ def _report(rows, steps, bench_rows, bench_output, build_seconds):
     for row in bench_rows:
         print(f"  {row['name']:<25} {row['tests']:>7} {row['failed']:>7}")
     print(bench_output, end="")
-    print("\nmodel           cycles a token   bound  MXM busy")
+    print("\nmodel                   cycles a token   bound  MXM busy")
     for step in steps:
-        print(f"  {step['model']:<15} {step['cycles']:>12} {step['bound']:>7} {step['mxm_busy']:>8.1%}")
+        print(f"  {step['model']:<15} {step['precision']:<7} {step['cycles']:>12} {step['bound']:>7} {step['mxm_busy']:>8.1%}")
     right = sum(r["answer"] == r["expected"] for r in rows)
     exact = sum(r["cycles_rtl"] == r["cycles_predicted"] for r in rows)
     speed = sum(r["cycles_rtl"] for r in rows) / sum(r["cycles_rtl"] / max(r["sim_cycles_per_second"], 1) for r in rows)

@@ -10,6 +10,8 @@ the high byte) but for `sampled`:
 - `sampled`: row p keeps the model's choice for position p + 1 (all ones in lanes 0 and 1) or drops it (zeros), because
   the prompt has a token there.
 
+The token also goes to an output mailbox, as the vector that `token` is.
+
 After the last position of the context, `pos` is the context's length and stays: further steps change neither `pos` nor
 `tokens`.
 
@@ -28,11 +30,12 @@ from models.llama import LlamaConfig, LlamaWeights
 
 from .. import quantize
 from ..argmax import Argmax, tokens_in_order
-from ..graph import Index, Kind, Layout, Load, MatMul, Node, Source, Store, Target, WeightTile
+from ..graph import Emission, Index, Kind, Layout, Load, MatMul, Node, Source, Store, Target, WeightTile
 from ..lower import Builder, f32, fadd, fmul, i32, index_vectors, place_positions, stores, to_f32, to_i8, tree
 
 SITES = ("qkv", "o", "ffn", "down", "head")
 TOKENS = 1 << 16   # an index vector names one of so many
+_UNSEEN = -1e30   # what is added to the scores of positions that are not there yet
 _HEADROOM = 2   # the residual stream may be this many times larger than in calibration
 
 
@@ -105,16 +108,16 @@ class Llama:
         length = len(places)
         lane_position = np.empty((self.context_tiles, b.lanes), np.int64)
         lane_position[places[:, 0], places[:, 1]] = np.arange(length)
-        seen = np.where(lane_position[:, None, :] <= np.arange(length)[None, :, None], 127, -128).astype(np.int8)
+        unseen = np.where(lane_position[:, None, :] <= np.arange(length)[None, :, None], 0, -1).astype(np.int8)
         own = np.zeros((length, b.lanes), np.int8)
         own[np.arange(length), places[:, 1]] = -1
-        self.mask = self._gathered("mask", "int8", seen, self.pos)
+        unseen = self._gathered("unseen", "int8", unseen, self.pos)
+        self.mask = b.tensor("mask", "fp32", self.context_tiles)
+        tiles = tuple(range(self.context_tiles))
+        b.map(len(tiles), Node(Op.AND, (Load(unseen, tiles), f32(_UNSEEN))), (self.mask,))
         self.own = self._gathered("own", "int8", own[None], self.pos)
         if self.context_tiles > 1:
             self.tile = self._gathered("tile", "uint8", index_vectors(b.lanes, places[:, 0])[None], self.pos)
-        self.valid = b.tensor("valid", "int8", self.context_tiles)
-        tiles = tuple(range(self.context_tiles))
-        b.map(len(tiles), Node(Op.LT, (i32(0), Load(self.mask, tiles))), (self.valid,))
         cos, sin = rope_tables(self.config, length)
         self.cos = self._gathered("cos", "fp32", self._per_lane(cos), self.pos)
         self.sin = self._gathered("sin", "fp32", self._per_lane(sin), self.pos)
@@ -311,6 +314,7 @@ class Llama:
         chosen = Node(Op.AND, (Node(Op.SHR, (Source(), Load(shift))), Load(self.keep)))
         at = Store(self.tokens, ((Target(0, Index(self.next, self.context + 1)),),))
         logits.token((Node(Op.OR, (chosen, Load(self.given))), (*stores((self.token,), (0,)), at)))
+        b.work(1, source=Emission(Load(self.token)))
         b.map(1, Load(self.next), self.positions)
 
     # ---- attention ------------------------------------------------------------------------------------------------
@@ -457,7 +461,7 @@ class Llama:
         return channel // self.config.head_dim == g
 
     def _scores(self, name, queries, keys, scales):
-        """Scaled scores in log2 units, fp32; vector t * heads + h is head h's row over context tile t."""
+        """Scaled and masked scores in log2 units, fp32; vector t * heads + h is head h's row over context tile t."""
         b, c = self.b, self.config
         masked = b.pair(f"{name}.q.masked", self.dtype, self.kv_tiles * c.heads)
         query = Load(queries, tuple((h % self.group) * self.kv_tiles + t for t, h in self.places))
@@ -473,8 +477,8 @@ class Llama:
                 for tile in range(first, end):
                     at = (tile - first) * b.geometry.superlanes
                     weights = tuple(self._cache_tile(keys[t][part][0], at) for t in tiles)
-                    b.work(len(heads), (fmul(self._total(), Load(scale, heads)),
-                                        stores((scores,), [tile * c.heads + h for h in heads])),
+                    score = fadd(fmul(self._total(), Load(scale, heads)), Load(self.mask, (tile,)))
+                    b.work(len(heads), (score, stores((scores,), [tile * c.heads + h for h in heads])),
                            source=MatMul(weights, loads, side))
         return scores
 
@@ -497,17 +501,16 @@ class Llama:
         b, heads = self.b, self.config.heads
         n = self.context_tiles * heads
         rows = tuple(range(n))
-        tile_of = tuple(v // heads for v in rows)
         coarse = [self._coarse(f"{name}.coarse.{t}", self.context_tiles) for t in range(self.context_tiles)]
         rounded = to_i8(fmul(Load(scores, rows), f32(1 / scales.step)))
-        b.work(n, (Node(Op.MIN, (rounded, Load(self.mask, tile_of))), tuple(
-            Store(copy, tuple((Target(v % heads),) if tile_of[v] == t else () for v in rows))
+        b.work(n, (rounded, tuple(
+            Store(copy, tuple((Target(v % heads),) if v // heads == t else () for v in rows))
             for t, copies in enumerate(coarse) for copy in copies)))
         maximum = b.lane_max(name, Op.MAX, self._max_of_tiles(name, coarse), heads)
         highest = fmul(to_f32(maximum(v % heads for v in rows)), f32(-scales.step))
         exponent = Node(Op.EXP2, (fadd(Load(scores, rows), highest),))
         weights = b.pair(f"{name}.weights", self.probability, n)
-        b.map(n, Node(Op.AND, (self._probability(exponent, scales.top), Load(self.valid, tile_of))), weights)
+        b.map(n, self._probability(exponent, scales.top), weights)
         return weights
 
     def _max_of_tiles(self, name, tiles):

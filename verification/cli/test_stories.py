@@ -5,7 +5,7 @@ import pytest
 from isa import geometry
 from lpu import __main__
 from lpu.__main__ import main
-from lpu.session import Generation, answer_tokens, compile_model, float_answer, golden_answers, spoken
+from lpu.session import Voice, compile_model, float_answer, generate, golden_answers
 from models.catalogue import STORIES, load_model
 from sim.machine import GoldenMachine
 from verification.models.llama2c_files import TIED, write_stories
@@ -45,11 +45,10 @@ def test_the_chip_continues_the_text(capsys, on):
     assert _run("--tokens", str(TOKENS), on=on) == 0
     out, err = capsys.readouterr()
     compiled = compile_model(STORIES, geometry.named("nano"))
-    generation = Generation(compiled, "the", TOKENS)
-    made = list(answer_tokens(generation, GoldenMachine(compiled.program.geometry)))
-    assert out == compiled.model.text(generation.tokens, made) + "\n"
-    assert len(made) == TOKENS
-    assert f"{len(generation.tokens) + TOKENS - 1} steps" in err
+    (generation,) = golden_answers(compiled, ["the"], TOKENS)
+    assert out == generation.answer + "\n"
+    assert len(generation.answer_tokens) == TOKENS
+    assert f"{len(generation.tokens) + TOKENS - 1} steps" in err and "tokens/s at 900 MHz" in err
 
 
 def test_an_empty_prompt_begins_a_text(capsys):
@@ -75,7 +74,7 @@ def test_tokens_without_room_are_refused_before_anything_is_built(capsys, on, to
 def test_without_a_geometry_the_story_model_runs_on_medium(capsys, monkeypatch):
     asked = []
     compile_ = __main__.compile_model
-    monkeypatch.setattr(__main__, "compile_model", lambda name, chip: (asked.append(chip.name), compile_(name, chip))[1])
+    monkeypatch.setattr(__main__, "compile_model", lambda name, chip, *rest: (asked.append(chip.name), compile_(name, chip, *rest))[1])
     assert main(["run", STORIES, "--prompt", "", "--tokens", "1", "--on", "golden"]) == 0
     assert main(["run", "mathformer/add", "--prompt", "7+8", "--on", "golden"]) == 0
     assert asked == ["medium", "small"]
@@ -126,7 +125,11 @@ def test_text_is_printed_as_soon_as_its_tokens_come(capsys, monkeypatch):
 def test_pieces_together_are_the_text():
     model = load_model(STORIES)
     euro = [3 + byte for byte in "€".encode()]
-    pieces = list(spoken(model, "he", [*euro, 260]))
+    pieces: list[str] = []
+    voice = Voice(model, "he", pieces.append)
+    for token in (*euro, 260):
+        voice.hear(token)
+    voice.finish()
     assert "".join(pieces) == model.text(model.encode("he"), [*euro, 260])
     assert "€" in pieces and pieces[-1] == ""
 
@@ -135,7 +138,6 @@ def test_a_batch_of_texts_on_the_golden_model_is_what_each_is_alone():
     compiled = compile_model(STORIES, geometry.named("nano"))
     prompts = ["the", "", "a he"]
     for prompt, together in zip(prompts, golden_answers(compiled, prompts)):
-        alone = Generation(compiled, prompt)
-        list(answer_tokens(alone, GoldenMachine(compiled.program.geometry)))
+        alone, _ = generate(compiled, prompt, GoldenMachine(compiled.program.geometry))
         assert together.answer_tokens == alone.answer_tokens
         assert together.answer == compiled.model.text(alone.tokens, alone.answer_tokens)
