@@ -4,6 +4,7 @@
 ``generated`` directive uses; :func:`numbers` gives the ``{{ names }}`` in prose. Nothing here knows Sphinx.
 """
 
+import itertools
 import re
 import sys
 from collections import Counter
@@ -384,7 +385,7 @@ def _compiled(name: str, precision: str = PRECISION):
 
 def _steps() -> str:
     rows = []
-    for name, precision in ((name, p) for name in CALCULATORS for p in (PRECISION, integers(name))):
+    for name, precision in itertools.chain(*(((n, PRECISION), (n, integers(n))) for n in CALCULATORS)):
         program = _compiled(name, precision)
         rows.append([f"`{name}`", precision, program.cycles, program.notes["bound"],
                      sum(map(len, program.texts.values())), len(program.expand().issues)])

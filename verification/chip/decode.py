@@ -70,7 +70,7 @@ def compare_steps(model: RandomModel, machine: Machine, positions: list[int], se
     for step, position in enumerate(positions):
         if step and position != positions[step - 1] + 1:
             for m in (machine, golden):
-                move(m, position, prompt[0])
+                move(model, m, position, prompt[0])
         golden.run(trace=False)
         result = machine.run()
         found.append(compare_run(golden.plan, golden.result, result.cycles, result.trace, machine.dump(),
