@@ -111,10 +111,6 @@ class Plan:
         """The issue that drives a vector."""
         return self.issues[self.drives.issue[vector]]
 
-    def bytes_per_image(self) -> int:
-        """Bytes that :func:`execute` keeps for each image beside its memory."""
-        return self.geometry.lanes * (self.vectors + _WORD * self.words)
-
     @cached_property
     def index(self) -> Index:
         """Which vector is visible where; the trace of any image follows from it."""
@@ -154,13 +150,6 @@ def execute(plan: Plan, memory: np.ndarray, inbox: tuple[np.ndarray, np.ndarray]
     Raises GoldenError if the program takes more of them than there are.
     """
     return _Run(plan, memory, inbox).result()
-
-
-def run(plan: Plan, memory: np.ndarray, budget: int = 1 << 28) -> np.ndarray:
-    """Memory after a run of every image; works on as many images at once as keep the values below `budget` bytes."""
-    at_once = max(1, budget // max(1, plan.bytes_per_image()))
-    parts = [execute(plan, memory[i:i + at_once]).memory for i in range(0, len(memory), at_once)]
-    return np.concatenate(parts)
 
 
 # ---- planning -----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from isa import geometry, streams
 from isa.instructions import Read
 from verification.compare import TraceError, compare_memory, compare_run, compare_trace
 from verification.placed import placed_program, random_words
+from verification.random.letters import letters
 from verification.random.programs import generate, seed_from_environment
 
 
@@ -18,7 +19,7 @@ def run(request):
     seed = seed_from_environment()
     print(f"LPU_SEED={seed}")
     plan = chip.plan(generate(geometry.named(request.param), seed, attempts=60))
-    result = chip.execute(plan, chip.memory_image(plan.program))
+    result = chip.execute(plan, chip.memory_image(plan.program), letters(plan, seed))
     return plan, result, plan.index.trace(result.vectors)
 
 

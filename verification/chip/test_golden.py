@@ -37,6 +37,7 @@ from isa.instructions import (
 )
 from isa.streams import STREAMS
 from verification.placed import hops, placed_program, random_words, read_cycle
+from verification.random.letters import letters
 from verification.random.programs import generate, seed_from_environment
 
 E, W = streams.eastward, streams.westward
@@ -567,12 +568,13 @@ def test_images_of_a_batch_do_not_touch_each_other(g, rng, seed):
     images[1] ^= 0x80
     images[2] = rng.integers(0, 256, images[2].shape, np.uint8)
     before = images.copy()
-    together = chip.execute(plan, images)
+    inbox = letters(plan, seed, images=3)
+    together = chip.execute(plan, images, inbox)
     assert (images == before).all()
     for i in range(3):
-        alone = chip.execute(plan, images[i:i + 1])
+        alone = chip.execute(plan, images[i:i + 1], [vectors[:, i:i + 1] for vectors in inbox])
         assert (alone.vectors[:, 0] == together.vectors[:, i]).all() and (alone.memory[0] == together.memory[i]).all()
-    assert (chip.run(plan, images, budget=1) == together.memory).all()
+        assert all((a[:, 0] == t[:, i]).all() for a, t in zip(alone.mail, together.mail, strict=True))
 
 
 @pytest.mark.parametrize("seed", range(3))

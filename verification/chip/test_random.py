@@ -14,6 +14,7 @@ from isa.check import check
 from sim.machine import RtlMachine
 from verification.compare import compare_run
 from verification.random.coverage import measure, required
+from verification.random.letters import letters, push
 from verification.random.programs import generate, seed_from_environment
 
 GEOMETRIES = ["nano", "small", "medium"]
@@ -59,12 +60,6 @@ def test_many_random_programs_run_on_the_rtl_as_on_golden(name):
     run_all(name, NIGHTLY)
 
 
-def letters(plan, seed):
-    """What the host puts into the input mailboxes, as golden.chip.execute takes it."""
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, 256, (count, 1, plan.geometry.lanes), np.uint8) for count in plan.takes]
-
-
 def run_all(name, count):
     """Run programs one after another on one machine, each twice: the second run meets what the first one left."""
     with RtlMachine(geometry.named(name), progress=False) as machine:
@@ -74,9 +69,7 @@ def run_all(name, count):
             for run in ("first", "second"):
                 inbox = letters(plan, seed)
                 golden = chip.execute(plan, memory, inbox)
-                for h, vectors in enumerate(inbox):
-                    for vector in vectors[:, 0]:
-                        machine.push(h, vector.tobytes())
+                push(machine, inbox)
                 actual = machine.run()
                 found = compare_run(plan, golden, actual.cycles, actual.trace, machine.dump(), errors=actual.errors)
                 assert found.equal, f"{name} seed {seed}, {run} run: {found}"

@@ -7,6 +7,7 @@ import pytest
 from golden import chip
 from sim.machine import RtlMachine
 from verification.compare import compare_run
+from verification.random.letters import letters, push
 from verification.random.programs import generate, seed_from_environment
 from verification.sabotage.faults import FAULTS, SABOTAGED, faulty_model
 
@@ -19,7 +20,7 @@ def reference(seed):
     """A random program and what it does on the golden model."""
     program = generate(SABOTAGED, seed)
     plan = chip.plan(program)
-    return program, plan, chip.execute(plan, chip.memory_image(program))
+    return program, plan, chip.execute(plan, chip.memory_image(program), letters(plan, seed))
 
 
 def comparisons(count):
@@ -28,6 +29,7 @@ def comparisons(count):
         for seed in range(seed_from_environment(), seed_from_environment() + count):
             program, plan, golden = reference(seed)
             machine.load(program)
+            push(machine, letters(plan, seed))
             result = machine.run()
             yield compare_run(plan, golden, result.cycles, result.trace, machine.dump(), errors=result.errors)
 
