@@ -9,12 +9,16 @@ from lpu.session import compile_model, float_answer, golden_answers
 from models.bpe import END, START
 from models.catalogue import STORIES, Storyteller, load_model
 from models.llama import LlamaConfig
+from sim.machine import RtlMachine
+from verification.first_light import answer_prompt, compare_answers
 from verification.models.llama2c_files import need_stories
 
 BEGINNING = ("Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "
              "One day, she saw a big, red ball.")
 FP16_TOKENS = 150
 """How far the greedy text from the start token is the same with matrices in float16."""
+CHIP_TOKENS, CHIP_CYCLES = 100, 6000
+"""How far the text of the chip in fp16 is at least that of the fp16-weight reference, and its cycles a token."""
 INT8_TOKENS = 60
 """How far it is at least the same on the chip with int8 matrices."""
 
@@ -65,9 +69,31 @@ def test_fp16_matrices_tell_the_same_story(stories: Storyteller, story: list[int
     assert 0 < error < 2e-3
 
 
+def test_the_chip_in_fp16_tells_the_story_of_the_reference(stories: Storyteller) -> None:
+    compiled = compile_model(STORIES, geometry.named("medium"), "fp16")
+    answer, = golden_answers(compiled, [""], CHIP_TOKENS)
+    reference = Llama(stories.weights.rounded_to_fp16()).generate([START], CHIP_TOKENS, stories.stops)
+    assert answer.answer_tokens == reference and len(reference) == CHIP_TOKENS
+    print(f"{compiled.program.cycles} cycles a token, dependency bound {compiled.program.notes['bound']}")
+    assert compiled.program.cycles < CHIP_CYCLES
+
+
+@pytest.mark.nightly
+def test_the_rtl_in_fp16_tells_the_beginning(stories: Storyteller) -> None:
+    """20 new tokens with one start; every stream word of every cycle and all of memory as on the golden chip."""
+    chip = geometry.named("medium")
+    compiled = compile_model(STORIES, chip, "fp16")
+    with RtlMachine(chip, progress=False) as machine:
+        answer = answer_prompt(compiled, machine, "Once upon a time", 20)
+    compare_answers(compiled, [answer])
+    assert answer.words and not answer.mismatches and not answer.problems
+    assert len(answer.generation.answer_tokens) == 20
+    assert answer.generation.answer.startswith("Once upon a time, there was a little girl named Lily.")
+
+
 def test_the_chip_tells_the_story_with_int8_matrices(stories: Storyteller, story: list[int]) -> None:
-    compiled = compile_model(STORIES, geometry.named("medium"))
-    answer, = golden_answers(compiled, [""])
+    compiled = compile_model(STORIES, geometry.named("medium"), "int8")
+    answer, = golden_answers(compiled, [""], INT8_TOKENS)
     same = next((i for i, (a, b) in enumerate(zip(answer.answer_tokens, story)) if a != b), len(answer.answer_tokens))
     print(f"{compiled.program.cycles} cycles a token, first {same} of {len(answer.answer_tokens)} tokens as in float64")
     assert same >= INT8_TOKENS
