@@ -169,8 +169,9 @@ class Wrapper(wiring.Component):
             name = "__".join(map(str, path))
             for fault in FAULTS:
                 change = fault.change_of(name) if fault.wrapper in self.NAMES else None
-                if change is not None:
-                    healthy = Value.cast(source)
+                if change is not None:   # a signal for each: expressions would double with every fault of a port
+                    healthy = Signal(len(Value.cast(source)), name=f"{name}_{fault.number}")
+                    m.d.comb += healthy.eq(source)
                     source = Mux(number == fault.number, change(m, self, healthy), healthy)
             m.d.comb += Value.cast(sink).eq(source)
         return m
