@@ -618,9 +618,9 @@ class _Generator:
         rng, lanes = self.rng, self.geometry.lanes
         hemisphere = rng.randrange(2)
         kind, unit = rng.choice((
-            (QueueKind.SXM_SHIFT, 0), (QueueKind.SXM_SHIFT, 1), (QueueKind.SXM_SELECT, 0), (QueueKind.SXM_PERMUTE, 0),
-            (QueueKind.SXM_DISTRIBUTE, 0), (QueueKind.SXM_ROTATE, 0), (QueueKind.SXM_TRANSPOSE, 0),
-            (QueueKind.SXM_TRANSPOSE, 1)))
+            (QueueKind.SXM_SHIFT, 0), (QueueKind.SXM_SHIFT, 1), (QueueKind.SXM_SELECT, 0), (QueueKind.SXM_SELECT, 0),
+            (QueueKind.SXM_PERMUTE, 0), (QueueKind.SXM_DISTRIBUTE, 0), (QueueKind.SXM_ROTATE, 0),
+            (QueueKind.SXM_TRANSPOSE, 0), (QueueKind.SXM_TRANSPOSE, 1)))
         queue = self.geometry.queue(kind, unit, hemisphere)
         size = LANES if kind is QueueKind.SXM_TRANSPOSE else 1
         out = LANES if kind is QueueKind.SXM_ROTATE else size
