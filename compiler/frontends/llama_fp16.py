@@ -23,9 +23,12 @@ _LARGEST = 32768.0   # of a probability; they are near 1 unless scores go far be
 
 
 def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int):
-    """Graph of one decode step, as compiler.frontends.llama.build."""
+    """Graph of one decode step, as compiler.frontends.llama.build; the embedding is rounded to fp16 as well.
+
+    Raises models.llama.ModelError for a weight that fp16 can't hold.
+    """
     check(weights.config, context)
-    return Fp16Llama(weights, calibration, geometry, context, MODES).build()
+    return Fp16Llama(weights.rounded_to_fp16(), calibration, geometry, context, MODES).build()
 
 
 class Fp16Llama(Llama):
