@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slice_bench
 
 Q = QueueKind
 # for a queue geometries differ in W, which only MEM knows, in the length of the barrier and in that of a weight load
-QUEUES = [*(("nano", kind) for kind in (Q.MEM, Q.VXM, Q.MXM_COMPUTE, Q.MXM_RESULT, Q.HOST)),
+QUEUES = [*(("nano", kind) for kind in (Q.MEM, Q.VXM, Q.MXM_COMPUTE, Q.MXM_RESULT, Q.C2C)),
           ("small", Q.MEM), ("medium", Q.MEM), ("medium", Q.MXM_WEIGHTS)]
 
 
