@@ -137,11 +137,11 @@ class Builder:
         return WeightTile(self.weights(f"{name}.low", low, hemisphere), 0,
                           high=self.weights(f"{name}.high", high, hemisphere))
 
-    def ones(self, hemisphere) -> WeightTile:
-        """Tile of ones: turns a product into a lane sum in every lane."""
-        name = f"ones.{'WE'[hemisphere]}"
-        matrix = np.ones((self.lanes, self.lanes), np.int8)
-        return WeightTile(self._once(name, lambda: self.weights(name, matrix, hemisphere)), 0)
+    def ones(self, hemisphere, dtype=np.int8) -> WeightTile:
+        """Tile of ones, int8 or float16: turns a product into a lane sum in every lane."""
+        name = f"ones.{np.dtype(dtype).name}.{'WE'[hemisphere]}"
+        matrix = np.ones((self.lanes, self.lanes), dtype)
+        return self.once(name, lambda: self.tile(name, matrix, hemisphere))
 
     # ---- work -----------------------------------------------------------------------------------------------------
 
@@ -219,10 +219,10 @@ class Builder:
         """Permutation maps that rotate by each of these amounts."""
         name = f"rotations.{'WE'[hemisphere]}{','.join(map(str, amounts))}"
         lanes = (np.arange(self.lanes)[None] + np.array(amounts)[:, None]) % self.lanes
-        return self._once(name, lambda: self.constant(name, "index16", lanes.astype(np.uint16), hemisphere=hemisphere))
+        return self.once(name, lambda: self.constant(name, "index16", lanes.astype(np.uint16), hemisphere=hemisphere))
 
-    def _once(self, name, make):
-        """A constant that several blocks share."""
+    def once(self, name, make):
+        """A constant, or a tile of constants, that several blocks share: made by the first of them."""
         if name not in self._shared:
             self._shared[name] = make()
         return self._shared[name]

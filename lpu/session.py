@@ -138,9 +138,7 @@ def golden_answers(compiled: Compiled, prompts: list[str], limit: int | None = N
     start_all(machine, generations)
     while not all(g.done for g in generations):
         machine.run(trace=False)
-        (emitted,) = (vectors for vectors in machine.result.mail if len(vectors))
-        for generation, vector in zip(generations, emitted[0], strict=True):
-            generation.hear(compiled.host.token_of(vector))
+        hear_all(machine, generations)
     return generations
 
 
@@ -149,6 +147,14 @@ def start_all(machine: GoldenMachine, generations: list[Generation]):
     machine.load(generations[0].compiled.program)
     for machine.image, generation in enumerate(generations):
         generation.start(machine)
+
+
+def hear_all(machine: GoldenMachine, generations: list[Generation]):
+    """Let every generation hear what its image has emitted in the last launch."""
+    for vectors in machine.result.mail:
+        for emitted in vectors:
+            for generation, vector in zip(generations, emitted, strict=True):
+                generation.hear(generation.compiled.host.token_of(vector))
 
 
 def float_tokens(model: Model, prompt: str, limit: int | None = None) -> Iterator[int]:

@@ -18,7 +18,6 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -29,7 +28,7 @@ import numpy as np
 from golden import chip as golden_chip
 from golden.trace import HEADER, WORD_BYTES, Trace
 from hdl import stamp
-from isa.geometry import EAST, HEMISPHERES, LANES, QUEUE_DEPTH, WEST, Geometry
+from isa.geometry import EAST, HEMISPHERES, LANES, QUEUE_DEPTH, WEST, Geometry, QueueKind
 from isa.hostmap import (
     MAILBOX_DEPTH,
     REGISTERS,
@@ -51,7 +50,6 @@ __all__ = ["GoldenMachine", "Machine", "MachineError", "RtlMachine", "RunResult"
 NUMPY_TYPES = {"int8": np.dtype("i1"), "uint8": np.dtype("u1"), "index16": np.dtype("<u2"), "fp16": np.dtype("<f2"),
                "int32": np.dtype("<i4"), "fp32": np.dtype("<f4")}
 SILENCE = 600        # wall seconds without a message after which the simulator counts as hung
-_HALF_FULL = MAILBOX_DEPTH // 2   # vectors that may come into a mailbox between two looks at it
 UNKNOWN_LENGTH = 10_000_000  # watchdog of a program whose cycle count is not predicted
 
 
@@ -324,7 +322,6 @@ class RtlMachine(Machine):
 
     def _load_texts(self, program):
         g = self.geometry
-        self._emits = _emits_of_a_launch(program)
         texts = {queue.index: b"".join(map(encode, program.texts.get(queue.name) or [Halt()])) for queue in g.queues}
         if not self.preload:
             for index, text in texts.items():
@@ -409,18 +406,17 @@ class RtlMachine(Machine):
         answer, _ = self._simulator.ask(
             "run", on_message=listen, expected=expected, launches=launches,
             watchdog=2 * expected + 1000 if expected else UNKNOWN_LENGTH, trace=paths and [str(p) for p in paths],
-            longest=self._patience(cycles, on_mail))
+            longest=cycles if self._emits() else 0)
         progress.end()
         registers = answer["registers"]
         taken = registers["CYCLES_LOW"] + (registers["CYCLES_HIGH"] << 32)
         recorded = _read_trace(*paths) if trace else None
         return RunResult(taken, registers["LAUNCHED"], tuple(self._errors(registers)), recorded, answer["seconds"], _mail(self, mail))
 
-    def _patience(self, cycles, on_mail):
-        """Cycles between two looks into the mailboxes; 0: any number. Who listens hears of every launch."""
-        if not self._emits or not cycles:
-            return 0
-        return cycles if on_mail else max(1, _HALF_FULL // self._emits) * cycles
+    def _emits(self):
+        """Whether the program emits anything; then the mailboxes are looked into after every launch."""
+        texts = (self.program.texts.get(queue.name, ()) for queue in self.geometry.queues if queue.kind is QueueKind.HOST)
+        return any(isinstance(instruction, Emit) for text in texts for instruction in text)
 
     def _errors(self, registers):
         """A line for each sticky error that the STATUS register shows."""
@@ -560,13 +556,6 @@ def _check_launches(launches):
 def _mail(machine, mail):
     """Lists of vectors as arrays."""
     return tuple(np.array(vectors, np.uint8).reshape(-1, machine.geometry.lanes) for vectors in mail)
-
-
-def _emits_of_a_launch(program):
-    """How many vectors a launch emits in the hemisphere that emits more."""
-    if not any(isinstance(instruction, Emit) for text in program.texts.values() for instruction in text):
-        return 0
-    return max(Counter(i.queue.hemisphere for i in program.expand().issues if isinstance(i.instruction, Emit)).values())
 
 
 def _require_program(machine):

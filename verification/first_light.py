@@ -26,7 +26,7 @@ from compiler.host import WHERE
 from isa import geometry
 from isa.geometry import Geometry
 from isa.instructions import Activate
-from lpu.session import Compiled, Generation, compile_model, generate, integers, start_all
+from lpu.session import Compiled, Generation, compile_model, generate, hear_all, integers, start_all
 from models.catalogue import CALCULATORS
 from sim import build
 from sim.build import Model
@@ -72,22 +72,16 @@ def compare_answers(compiled: Compiled, answers: list[Answer]):
     start_all(golden, judges)
     for launch in range(max(a.result.launches for a in answers)):
         golden.run(trace=False)
-        for image, (answer, judge) in enumerate(zip(answers, judges, strict=True)):
+        hear_all(golden, judges)
+        for image, answer in enumerate(answers):
             if launch < answer.result.launches:
                 _compare_launch(golden, image, answer, launch)
-                _hear(golden, image, judge)
     for answer, judge in zip(answers, judges, strict=True):
         answer.problems += answer.result.errors
         if answer.result.cycles != answer.result.launches * compiled.program.cycles:
             answer.problems.append(f"{answer.result.cycles} cycles for {answer.result.launches} launches")
         if not judge.done or judge.answer != answer.generation.answer:
             answer.problems.append(f"the golden model answers {judge.answer!r}")
-
-
-def _hear(golden, image, judge):
-    for vectors in golden.result.mail:
-        for vector in vectors[:, image]:
-            judge.hear(judge.compiled.host.token_of(vector))
 
 
 def _compare_launch(golden, image, answer, launch):

@@ -80,7 +80,6 @@ class Llama:
         self.group = self.config.heads // self.config.kv_heads
         self.kv_tiles = self.tiles(self.config.kv_width)
         self.places = [(t, h) for h in range(self.config.heads) for t in self._head_tiles(h // self.group)]
-        self.masks = None
 
     def build(self):
         b, c = self.b, self.config
@@ -177,9 +176,23 @@ class Llama:
     def _cache_tile(self, cache, offset, stride=1):
         return WeightTile(cache, offset, stride)
 
-    def _cached(self, cache, targets, value):
-        """Results that put an activation into a cache."""
-        return [(value, (Store(cache, (targets,)),))]
+    def _cached(self, places, value):
+        """Results that put an activation into caches. places: (cache, targets)."""
+        return [(value, tuple(Store(cache, (targets,)) for cache, targets in places))]
+
+    def _bytes(self, activation):
+        """(pair of tensors, byte plane) of the bytes of an activation that a matrix of columns is made of."""
+        return [(pair, None) for pair in activation]
+
+    def _byte_caches(self, cache):
+        """(byte plane of a value, its cache)."""
+        return [(None, cache)]
+
+    def _value_scales(self, dense, absmax):
+        """What the sums of the projection of V are multiplied by, and the scale of the result [kv_width]."""
+        unit = dense.scale * (256 if dense.mode == "int16" else 1)
+        alpha = float((absmax.reshape(-1) / (127 * unit)).max())
+        return 1 / alpha, alpha * unit
 
     def _probability(self, exponent, scale):
         """An fp32 expression as unnormalised probability."""
@@ -217,8 +230,12 @@ class Llama:
         dense.terms have their rows in whole tiles of 16*S.
         """
         b = self.b
-        unscaled = (dense.scale == 1).all()
-        scale = None if unscaled else b.row_constant(f"{name}.scale", "fp32", dense.scale * (256 if dense.mode == "int16" else 1))
+        factors = dense.scale * (256 if dense.mode == "int16" else 1)
+        scale = None if (factors == 1).all() else b.row_constant(f"{name}.scale", "fp32", factors)
+
+        def scaled(o, total):
+            return finish(o, total if scale is None else fmul(total, Load(scale, (o,))))
+
         tiles = range(self.tiles(dense.terms[0].shape[1]))
         vectors = [(k, i) for k in range(len(activation)) for i in range(activation[0][0].vectors)]
 
@@ -229,14 +246,14 @@ class Llama:
 
         if dense.mode != "int16":
             b.project(name, *terms([(dense.terms[0], 0)]),
-                      lambda o: finish(o, fmul(self._total(), Load(scale, (o,))) if scale else self._total()))
+                      lambda o: scaled(o, self._total()))
             return
         high, low = dense.terms
         upper = b.tensor(f"{name}.upper", "fp32", len(tiles))
         b.project(f"{name}.hh", *terms([(high, 0)]),
                   lambda o: [(fmul(to_f32(Source()), f32(256.0)), stores((upper,), (o,)))])
         b.project(f"{name}.hl", *terms([(high, 1), (low, 0)]),
-                  lambda o: finish(o, fmul(fadd(to_f32(Source()), Load(upper, (o,))), Load(scale, (o,)))))
+                  lambda o: scaled(o, fadd(to_f32(Source()), Load(upper, (o,)))))
 
     def _rows_in_tiles(self, matrix):
         """Pad the inputs (columns) of [outputs, inputs] to whole tiles."""
@@ -357,12 +374,11 @@ class Llama:
 
     def _new_keys(self, caches, value):
         """Results that append a key. The position is R times the slice plus the word, R words of all tiles in a slice."""
-        results, superlanes = [], self.b.geometry.superlanes
-        for (cache, _, first, end), position in zip(caches, self.positions, strict=True):
-            targets = tuple(Target(i, Index(position, superlanes * (end - first), i * self.rows + superlanes * first))
-                            for i in range(LANES))
-            results += self._cached(cache, targets, value)
-        return _together(results)
+        superlanes = self.b.geometry.superlanes
+        return self._cached([
+            (cache, tuple(Target(i, Index(position, superlanes * (end - first), i * self.rows + superlanes * first))
+                          for i in range(LANES)))
+            for (cache, _, first, end), position in zip(caches, self.positions)], value)
 
     def _rotated(self, name, matrix, scale, normed, factor, finish):
         """RoPE of a projection, rounded: y = cos * (W a) + sin * (W' a), W' the rotated rows.
@@ -389,29 +405,28 @@ class Llama:
         weights and rows of Wv stream by, so that result c is v[c] in every lane, ready to enter one lane of row c of
         V^T.
 
-        Returns the cache tensors by (kv head, kv tile) and the scale of v8 [kv_width].
+        Returns the caches by kv tile and the scale of the values, one or [kv_width].
         """
         b, c = self.b, self.config
         inputs = self.tiles(c.hidden)
         dense = quantize.dense(self._rows_in_tiles(matrix), factor, self.modes["qkv"])
-        unit = dense.scale * (256 if dense.mode == "int16" else 1)
-        alpha = float((absmax.reshape(-1) / (127 * unit)).max())
+        factor, scale = self._value_scales(dense, absmax)
         columns = []
-        for i, pair in enumerate(normed):
+        for i, (pair, plane) in enumerate(self._bytes(normed)):
             copies = b.tensor(f"{name}.columns{i}", "int8", LANES * inputs, layout=Layout.WEIGHTS, hemisphere=side)
             targets = tuple(tuple(Target(k * LANES + j) for j in range(LANES)) for k in range(inputs))
-            b.work(inputs, (Load(pair[1 - side], tuple(range(inputs))), (Store(copies, targets),)))
+            b.work(inputs, (Load(pair[1 - side], tuple(range(inputs)), plane), (Store(copies, targets),)))
             columns.append(copies)
-        rows = [b.constant(f"{name}.wv{i}", "int8", t.T.reshape(-1, b.lanes), hemisphere=side)
+        rows = [b.constant(f"{name}.wv{i}", self.dtype, t.T.reshape(-1, b.lanes), hemisphere=side)
                 for i, t in enumerate(dense.terms)]
         caches = [self._cache(f"{name}.vcache{t}", b.geometry.superlanes * self.context_tiles, side) for t in range(self.kv_tiles)]
         for channels in b.chunks(c.kv_width):
-            value = self._new_values(f"{name}.v{channels.start}", channels, rows, columns, alpha, side)
+            value = self._new_values(f"{name}.v{channels.start}", channels, rows, columns, factor, side)
             for tile, cache in enumerate(caches):
-                self._merge_values(value, channels, tile, [(None, cache)])
-        return caches, alpha * unit
+                self._merge_values(value, channels, tile, self._byte_caches(cache))
+        return caches, scale
 
-    def _new_values(self, name, channels, rows, columns, alpha, side):
+    def _new_values(self, name, channels, rows, columns, factor, side):
         """v of some channels, each in every lane: one vector a channel."""
         b, n = self.b, len(channels)
         inputs = self.tiles(self.config.hidden)
@@ -429,7 +444,7 @@ class Llama:
             total = fadd(total, Load(upper, tuple(range(n))))
         pairs = [(0, 0)] if len(rows) == 1 else [(0, 1), (1, 0)]
         value = b.tensor(f"{name}.value", "int8", n)
-        b.work(n, (to_i8(fmul(total, f32(1 / alpha))), stores((value,), range(n))), source=product(pairs))
+        b.work(n, (to_i8(fmul(total, f32(factor))), stores((value,), range(n))), source=product(pairs))
         return value
 
     def _merge_values(self, value, channels, tile, parts):
@@ -484,10 +499,9 @@ class Llama:
 
     def _own_lanes(self, places):
         """All ones in the lanes of a kv tile that belong to a head's kv head. places: (kv tile, head) of each iteration."""
-        if self.masks is None:
-            rows = [np.where(self._head_lanes(h // self.group, t), -1, 0) for t, h in self.places]
-            self.masks = self.b.constant("head.masks", "int8", np.stack(rows).astype(np.int8))
-        return Load(self.masks, tuple(self.places.index(p) for p in places))
+        masks = self.b.once("head.masks", lambda: self.b.constant("head.masks", "int8", np.stack(
+            [np.where(self._head_lanes(h // self.group, t), -1, 0) for t, h in self.places]).astype(np.int8)))
+        return Load(masks, tuple(self.places.index(p) for p in places))
 
     def _heads_by_tiles(self):
         """Heads in groups of at most 64 that lie in the same kv tiles."""
@@ -596,15 +610,6 @@ class Llama:
         lanes = np.zeros((c.hidden, self.group, self.kv_tiles * b.lanes), wo.dtype)
         lanes[:, :, :c.kv_width] = by_member.reshape(c.hidden, self.group, c.kv_width)
         return lanes.reshape(c.hidden, self.group, self.kv_tiles, b.lanes).transpose(0, 2, 1, 3).reshape(c.hidden, -1)
-
-
-def _together(results):
-    """Results with the stores of equal expressions joined."""
-    joined: dict[int, tuple] = {}
-    for expression, stores_ in results:
-        _, before = joined.get(id(expression), (expression, ()))
-        joined[id(expression)] = expression, before + stores_
-    return list(joined.values())
 
 
 def rope_partner(config: LlamaConfig):

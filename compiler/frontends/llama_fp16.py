@@ -8,13 +8,13 @@ import math
 
 import numpy as np
 
-from isa.geometry import LANES, Geometry
+from isa.geometry import Geometry
 from isa.instructions import Op
 from models.calibration import Calibration
 from models.llama import LlamaWeights
 
 from .. import quantize
-from ..graph import Layout, Load, MatMul, Node, Source, Store, Target, WeightTile
+from ..graph import Load, MatMul, Node, Source, WeightTile
 from ..lower import f32, fadd, fmul, i32, stores, to_f16
 from .llama import SITES, Llama, check
 
@@ -35,11 +35,6 @@ class Fp16Llama(Llama):
     """Caches are pairs of tensors, of low and high bytes."""
 
     dtype = probability = "fp16"
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self._units: dict[int, WeightTile] = {}
-        self._upper: dict[int, tuple] = {}   # of a value, kept alive, its high byte
 
     def _total(self):
         return Source()
@@ -82,47 +77,31 @@ class Fp16Llama(Llama):
     def _cache_tile(self, cache, offset, stride=1):
         return WeightTile(cache[0], offset, stride, cache[1])
 
-    def _cached(self, cache, targets, value):
-        low, high = cache
-        if id(value) not in self._upper:
-            self._upper[id(value)] = value, Node(Op.SHR, (value, i32(8)))
-        return [(value, (Store(low, (targets,)),)), (self._upper[id(value)][1], (Store(high, (targets,)),))]
+    def _cached(self, places, value):
+        low, high = ([(cache[part], targets) for cache, targets in places] for part in range(2))
+        return super()._cached(low, value) + super()._cached(high, Node(Op.SHR, (value, i32(8))))
+
+    def _bytes(self, activation):
+        (pair,) = activation
+        return [(pair, 0), (pair, 1)]
+
+    def _byte_caches(self, cache):
+        return list(enumerate(cache))
+
+    def _value_scales(self, dense, absmax):
+        return dense.scale[0], 1.0
 
     def _probability(self, exponent, scale):
         return to_f16(Node(Op.FMIN, (exponent, f32(_LARGEST))))
 
     def _ones(self, side):
-        if side not in self._units:
-            ones = np.ones((self.b.lanes, self.b.lanes), np.float16)
-            self._units[side] = self.b.tile(f"ones16.{'WE'[side]}", ones, side)
-        return self._units[side]
+        return self.b.ones(side, np.float16)
 
-    def _values(self, name, matrix, absmax, normed, factor, side):
-        b, c = self.b, self.config
-        inputs = self.tiles(c.hidden)
-        dense = quantize.dense(self._rows_in_tiles(matrix), factor, "fp16")
-        ((west, east),) = normed
-        targets = tuple(tuple(Target(k * LANES + j) for j in range(LANES)) for k in range(inputs))
-        columns = []
-        for plane, part in enumerate(("low", "high")):
-            copies = b.tensor(f"{name}.columns.{part}", "int8", LANES * inputs, layout=Layout.WEIGHTS, hemisphere=side)
-            load = Load((east, west)[side], tuple(range(inputs)), plane=plane)
-            b.work(inputs, (load, (Store(copies, targets),)))
-            columns.append(copies)
-        rows = b.constant(f"{name}.wv", "fp16", dense.terms[0].T.reshape(-1, b.lanes), hemisphere=side)
-        words = b.geometry.superlanes * self.context_tiles
-        caches = [self._cache(f"{name}.vcache{t}", words, side) for t in range(self.kv_tiles)]
-        for channels in b.chunks(c.kv_width):
-            value = self._new_values(f"{name}.v{channels.start}", channels, rows, columns, dense.scale[0], side)
-            for tile, cache in enumerate(caches):
-                self._merge_values(value, channels, tile, list(enumerate(cache)))
-        return caches, 1.0
-
-    def _new_values(self, name, channels, rows, columns, scale, side):
+    def _new_values(self, name, channels, rows, columns, factor, side):
         b, n, inputs = self.b, len(channels), self.tiles(self.config.hidden)
-        low, high = columns
+        (low, high), (rows,) = columns, rows
         product = MatMul(tuple(WeightTile(low, k, 0, high) for k in range(inputs)),
                          tuple(Load(rows, tuple(ch * inputs + k for ch in channels)) for k in range(inputs)), side)
         value = b.tensor(f"{name}.value", "fp16", n)
-        b.work(n, (to_f16(fmul(Source(), f32(scale))), stores((value,), range(n))), source=product)
+        b.work(n, (to_f16(fmul(Source(), f32(factor))), stores((value,), range(n))), source=product)
         return value

@@ -43,7 +43,12 @@ def draw_config(seed: int, geometry: Geometry) -> LlamaConfig:
 
 def compile_random(config: LlamaConfig, geometry: Geometry, seed: int, precision: str = "int8") -> RandomModel:
     """Random weights for a configuration, calibrated on random tokens and compiled."""
-    weights = random_llama(config, seed)
+    return compile_weights(random_llama(config, seed), geometry, seed, precision)
+
+
+def compile_weights(weights: LlamaWeights, geometry: Geometry, seed: int, precision: str) -> RandomModel:
+    """Weights calibrated on random tokens and compiled."""
+    config = weights.config
     length = min(config.max_positions, CALIBRATION_TOKENS)
     calibration = calibrate(weights, random_sequences(config, CALIBRATION_SEQUENCES, length, seed))
     program = compile_llama(weights, calibration, geometry, precision=precision)

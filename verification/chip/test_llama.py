@@ -1,14 +1,16 @@
 """Llama-style models of many shapes: compiled, checked, run on the RTL and held to the golden model."""
 
 import os
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from isa import geometry
 from isa.check import check
-from models.llama import LlamaConfig
+from models.llama import LlamaConfig, random_llama
 from sim.machine import RtlMachine
-from verification.chip.decode import compare_steps, compile_random, draw_config, logit_errors, positions_of
+from verification.chip.decode import compare_steps, compile_random, compile_weights, draw_config, logit_errors, positions_of
 
 SEED = int(os.environ.get("LPU_SEED", "1"))
 GEOMETRIES = ("nano", "small", "medium")
@@ -83,3 +85,13 @@ def test_logits_of_drawn_models_stay_near_the_float_model(draw, precision):
     errors = logit_errors(compile_random(config, g, SEED, precision), min(20, config.max_positions), SEED)
     print(f"worst error {max(errors):.5f}")
     assert max(errors) < BOUND[precision], (config, errors)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16", "fp16"])
+def test_a_matrix_of_zeros_is_compiled_like_any_other(precision):
+    """Its scale is 1, which is no reason to leave out what the terms are scaled by."""
+    config = LlamaConfig(hidden=12, layers=1, heads=2, kv_heads=1, head_dim=4, ffn=9, vocab=11, max_positions=9)
+    weights = random_llama(config, SEED)
+    layer = replace(weights.layers[0], w_gate=np.zeros_like(weights.layers[0].w_gate))
+    model = compile_weights(replace(weights, layers=(layer,)), geometry.named("nano"), SEED, precision)
+    assert max(logit_errors(model, 5, SEED)) < BOUND[precision]
