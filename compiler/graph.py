@@ -17,7 +17,7 @@ from enum import Enum
 import numpy as np
 
 from isa.geometry import LANES
-from isa.instructions import UNARY, Op
+from isa.instructions import UNARY, Op, ResultType
 from isa.program import DTYPES
 
 WEIGHT_STREAMS = LANES   # slices of a WEIGHTS tensor: one stream of an SG16 each
@@ -217,6 +217,11 @@ class MatMul:
     def fp16(self) -> bool:
         """Whether the operands are fp16 and the result fp32."""
         return self.tiles[0].high is not None
+
+    @property
+    def result(self) -> ResultType:
+        """Type of the sums."""
+        return ResultType.FP32 if self.fp16 else ResultType.INT32
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,8 +57,8 @@ class StepHost:
         return {**start, "token": rows[0], "tokens": rows.reshape(-1), "sampled": sampled.reshape(-1)}
 
     @staticmethod
-    def token_of(vector: np.ndarray) -> int:
-        """The token that a vector from the mailbox names."""
+    def token_of(vector: np.ndarray | bytes) -> int:
+        """The token that an index vector, or its first word, names."""
         return int(vector[0]) + 256 * int(vector[1])
 
     def token(self, read: Callable[[Address], bytes], position: int) -> int:
@@ -67,8 +67,7 @@ class StepHost:
         read(address) gives a word of a slice.
         """
         (address,) = self._tokens[position]
-        word = read(address)
-        return word[0] + 256 * word[1]
+        return self.token_of(read(address))
 
     def logits(self, get: Callable[[str], np.ndarray]) -> np.ndarray:
         """Logits of the last step, by token. get(name) gives a symbol's values."""

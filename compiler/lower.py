@@ -88,7 +88,7 @@ class Builder:
         self.graph = Graph()
         self.operation = ""
         self._turn = 0
-        self._shared: dict[str, Tensor] = {}
+        self._shared: dict[str, Tensor | WeightTile] = {}
 
     def tiles(self, width: int) -> int:
         """Vectors that hold a width."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from isa import timing
 from isa.geometry import LANES, Geometry, QueueKind
-from isa.instructions import AccMode, Accumulate, Activate, DataType, Emit, Format, LoadWeights, Permute, ResultType
+from isa.instructions import AccMode, Accumulate, Activate, DataType, Emit, Format, LoadWeights, Permute
 
 from .graph import Emission, Load, MatMul, Permutation, Source, Store, WeightTile, Work
 from .mesh import MeshError, Network, network
@@ -286,28 +286,29 @@ class Pieces:
         queue = g.queue(QueueKind.MXM_WEIGHTS, plane).index
         piece.slots.append(Slot(queue, at, g.superlanes, lambda s: LoadWeights(stream=s[flow], group=0, n=g.superlanes)))
 
-    def _activate(self, piece, load, n, plane, at, install):
-        g = self.geometry
-        flow = self.load(piece, load, n, g.mxm_group(plane // 2), at)
+    def _activate(self, piece, work, t, plane, install):
+        """ABC of the activations of tile t, dispatched at 0."""
+        g, n, load = self.geometry, work.n, work.source.activations[t]
+        flow = self.load(piece, load, n, g.mxm_group(plane // 2), 0)
         unsigned = load.plane is not None or load.tensor.dtype == "uint8"
-        kind = DataType.FP16 if piece.step > 1 else DataType.UINT8 if unsigned else DataType.INT8
+        kind = DataType.FP16 if work.source.fp16 else DataType.UINT8 if unsigned else DataType.INT8
         queue = g.queue(QueueKind.MXM_COMPUTE, plane).index
-        piece.slots.append(Slot(queue, at, n * piece.step,
+        piece.slots.append(Slot(queue, 0, n * work.step,
                                 lambda s: Activate(stream=s[flow], n=n, type=kind, install=int(install))))
 
-    def _accumulate(self, piece, n, plane, mode, flow=None):
+    def _accumulate(self, piece, work, plane, mode, flow=None):
         """ACC of the results of an Activate dispatched at 0. Returns its dispatch."""
-        at, result = timing.acc_after_activate(self.geometry), _result_type(piece)
+        at, n, kind = timing.acc_after_activate(self.geometry), work.n, work.source.result
         queue = self.geometry.queue(QueueKind.MXM_RESULT, plane).index
-        piece.slots.append(Slot(queue, at, n * piece.step, lambda s: Accumulate(
-            stream=0 if flow is None else s[flow], entry=0, n=n, mode=mode, type=result)))
+        piece.slots.append(Slot(queue, at, n * work.step, lambda s: Accumulate(
+            stream=0 if flow is None else s[flow], entry=0, n=n, mode=mode, type=kind)))
         return at
 
     def tile(self, work: Work, t: int, plane: int, install: bool, mode: AccMode) -> Piece:
         """All but the last tile of a MatMul: activations into the accumulators; starts with the dispatch of ABC."""
         piece = Piece(n=work.n, step=work.step)
-        self._activate(piece, work.source.activations[t], work.n, plane, 0, install)
-        self._accumulate(piece, work.n, plane, mode)
+        self._activate(piece, work, t, plane, install)
+        self._accumulate(piece, work, plane, mode)
         return piece.finish(self.bank_words)
 
     # ---- VXM -------------------------------------------------------------------------------------------------------
@@ -416,15 +417,14 @@ class Pieces:
 
     def _matmul(self, piece, work, last, plane, install):
         """Adds the last tile. Returns (flow of the results, dispatch of the sampling operation, format)."""
-        g, n = self.geometry, work.n
-        self._activate(piece, work.source.activations[last], n, plane, 0, install)
+        self._activate(piece, work, last, plane, install)
         mode = AccMode.EMIT_ADD if len(work.source.tiles) > 1 else AccMode.EMIT
-        group = g.mxm_group(plane // 2)
+        group = self.geometry.mxm_group(plane // 2)
         east = group < self.vxm
         flow = piece.flow(east, 4)
-        at = self._accumulate(piece, n, plane, mode, flow)
-        sample = at + timing.acc_d_func(_result_type(piece)) + abs(group - self.vxm) - 1
-        for i in range(n):
+        at = self._accumulate(piece, work, plane, mode, flow)
+        sample = at + timing.acc_d_func(work.source.result) + abs(group - self.vxm) - 1
+        for i in range(work.n):
             self._span(piece.flows[flow], east, sample + i * piece.step, group, self.vxm)
         return flow, sample - timing.D_SKEW, Format.W32
 
@@ -488,11 +488,6 @@ def _single_targets(store: Store) -> list[Store]:
 
 def _permute(stream, map_stream, out_stream):
     return Permute(stream=stream, map_stream=map_stream, out_stream=out_stream)
-
-
-def _result_type(piece: Piece) -> ResultType:
-    """What an MXM gives in a piece."""
-    return ResultType.FP32 if piece.step > 1 else ResultType.INT32
 
 
 def operand_format(load: Load) -> Format:

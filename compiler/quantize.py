@@ -60,7 +60,7 @@ def dense(matrix: np.ndarray, factor, mode: str) -> Dense:
         return Dense(mode, (whole.astype(np.int8),), scale.astype(np.float32))
     high = (whole + 128) >> 8
     low = whole - 256 * high
-    return Dense(mode, (high.astype(np.int8), low.astype(np.int8)), scale.astype(np.float32))
+    return Dense(mode, (high.astype(np.int8), low.astype(np.int8)), (256 * scale).astype(np.float32))
 
 
 def _half(matrix, factor):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from isa import issue, timing
 from isa.geometry import Geometry, QueueKind
-from isa.instructions import AccMode, Alu, Gather, Read, ReadWrite, ResultType, Scatter, Write
+from isa.instructions import AccMode, Alu, Gather, Read, ReadWrite, Scatter, Write
 from isa.instructions import Source as OperandSource
 from isa.program import NO_OPERATION, Program, Segment, Symbol
 from isa.timing import alu_latency
@@ -275,7 +275,7 @@ class Scheduler:
 
     def _matmul(self, job):
         source, n, name = job.work.source, job.work.n, job.work.operation
-        busy = max(n * job.work.step, timing.acc_add_distance(ResultType.FP32 if source.fp16 else ResultType.INT32))
+        busy = max(n * job.work.step, timing.acc_add_distance(source.result))
         order = self._tile_order(job)
         plane = self._plane(job, order[0])
         state = self._state(source, plane) if isinstance(self.search, Search) else PlaneState()

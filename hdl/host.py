@@ -352,10 +352,9 @@ class HostControl(wiring.Component):
         written = self._write_channel(m, values)
         self._read_channel(m, values)
         command = self._commands(m, written["CONTROL"])
-        with m.If(written["WATCHDOG"]):
-            m.d.sync += values["WATCHDOG"].eq(_merge(self.axil_wdata, self.axil_wstrb, values["WATCHDOG"]))
-        with m.If(written["LAUNCHES"]):
-            m.d.sync += values["LAUNCHES"].eq(_merge(self.axil_wdata, self.axil_wstrb, values["LAUNCHES"]))
+        for name in ("WATCHDOG", "LAUNCHES"):
+            with m.If(written[name]):
+                m.d.sync += values[name].eq(_merge(self.axil_wdata, self.axil_wstrb, values[name]))
         ended = self._run(m, command, values)
         self._errors(m, command["clear_errors"], ended, values)
         self._mailboxes(m, written, values)
@@ -480,10 +479,9 @@ class HostControl(wiring.Component):
         status, watchdog = hostmap.register("STATUS"), Signal()
         for pulses, name in ((self.underrun, "UNDERRUN"), (self.illegal, "ILLEGAL")):
             self._first_queue(m, pulses, hostmap.register(name), values[name])
-        for pulses, name in ((self.undriven, "UNDRIVEN"), (self.bank_conflict, "BANK_CONFLICT")):
+        for pulses, name in ((self.undriven, "UNDRIVEN"), (self.bank_conflict, "BANK_CONFLICT"),
+                             (Cat(self.mail_full, self.mail_empty), "MAILBOX_ERROR")):
             m.d.sync += values[name].eq(values[name] | pulses)
-        found = values["MAILBOX_ERROR"]
-        m.d.sync += found.eq(found | Cat(self.mail_full, self.mail_empty))
         for i in range(hostmap.MASK_REGISTERS):
             with m.If(expired):
                 m.d.sync += [values[f"UNFINISHED{i}"].eq(~self.halted[32 * i:32 * i + 32]),

@@ -1,7 +1,8 @@
 """MEM: one group of four slices of one superlane, with the stream registers of the group."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -88,10 +89,10 @@ class MemCore(Core):
         m = Module()
         slices = [_Slice.build(m, self, i) for i in range(SLICES_PER_GROUP)]
         error, bank_conflict = Signal(), Signal()
-        m.d.sync += [error.eq(_or([part.undriven for part in slices])),
-                     bank_conflict.eq(_or([part.bank_conflict for part in slices]))]
+        m.d.sync += [error.eq(reduce(or_, [part.undriven for part in slices])),
+                     bank_conflict.eq(reduce(or_, [part.bank_conflict for part in slices]))]
         m.d.comb += [self.error.eq(error), self.bank_conflict.eq(bank_conflict),
-                     self.host.rdata.eq(_or([part.answer for part in slices]))]
+                     self.host.rdata.eq(reduce(or_, [part.answer for part in slices]))]
         for name, incoming, outgoing in (("east", self.e_in, self.e_out), ("west", self.w_in, self.w_out)):
             drives = [Drive(getattr(part, name), part.word) for part in slices]
             stream_registers(m, incoming, outgoing, drives, name=name)
@@ -202,11 +203,4 @@ def _address_bits(geometry: Geometry) -> int:
 
 
 def _is(word: Value, *classes: type) -> Value:
-    return _or([is_a(word, cls) for cls in classes])
-
-
-def _or(values: Sequence[Value]) -> Value:
-    total, *rest = values
-    for value in rest:
-        total = total | value
-    return total
+    return reduce(or_, [is_a(word, cls) for cls in classes])

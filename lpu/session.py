@@ -181,9 +181,4 @@ class Voice:
 
 def float_answer(model: Model, prompt: str, limit: int | None = None) -> str:
     """Answer of the float64 model."""
-    pieces: list[str] = []
-    voice = Voice(model, prompt, pieces.append)
-    for token in float_tokens(model, prompt, limit):
-        voice.hear(token)
-    voice.finish()
-    return "".join(pieces)
+    return model.text(model.encode(prompt), list(float_tokens(model, prompt, limit)))

@@ -54,7 +54,7 @@ _ENTRIES = {
 }
 
 STORIES = "stories260K"
-_STORIES_FILES = {"stories260K.bin": "the checkpoint 'stories260K'", "tok512.bin": "its tokenizer"}
+STORIES_FILES = {"stories260K.bin": "the checkpoint 'stories260K'", "tok512.bin": "its tokenizer"}
 
 STORY_TOKENS = 100
 """How many tokens a story is continued by, unless asked otherwise."""
@@ -199,12 +199,12 @@ def models_folder() -> Path:
 
 def _load_stories() -> Storyteller:
     folder = models_folder()
-    absent = [name for name in _STORIES_FILES if not (folder / name).is_file()]
+    absent = [name for name in STORIES_FILES if not (folder / name).is_file()]
     if absent:
-        wanted = " and ".join(f"{name} ({what})" for name, what in _STORIES_FILES.items())
+        wanted = " and ".join(f"{name} ({what})" for name, what in STORIES_FILES.items())
         raise ModelError(f"no {' and no '.join(absent)} in {folder}: {STORIES} needs {wanted} of the project llama2.c there, "
                          "or in the folder that LPU_MODELS names")
-    checkpoint, tokens = (folder / name for name in _STORIES_FILES)
+    checkpoint, tokens = (folder / name for name in STORIES_FILES)
     weights = load_llama2c(checkpoint)
     return Storyteller(STORIES, weights, load_bpe(tokens, weights.config.vocab))
 

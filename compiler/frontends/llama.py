@@ -190,9 +190,8 @@ class Llama:
 
     def _value_scales(self, dense, absmax):
         """What the sums of the projection of V are multiplied by, and the scale of the result [kv_width]."""
-        unit = dense.scale * (256 if dense.mode == "int16" else 1)
-        alpha = float((absmax.reshape(-1) / (127 * unit)).max())
-        return 1 / alpha, alpha * unit
+        alpha = float((absmax.reshape(-1) / (127 * dense.scale)).max())
+        return 1 / alpha, alpha * dense.scale
 
     def _probability(self, exponent, scale):
         """An fp32 expression as unnormalised probability."""
@@ -230,8 +229,7 @@ class Llama:
         dense.terms have their rows in whole tiles of 16*S.
         """
         b = self.b
-        factors = dense.scale * (256 if dense.mode == "int16" else 1)
-        scale = None if (factors == 1).all() else b.row_constant(f"{name}.scale", "fp32", factors)
+        scale = None if (dense.scale == 1).all() else b.row_constant(f"{name}.scale", "fp32", dense.scale)
 
         def scaled(o, total):
             return finish(o, total if scale is None else fmul(total, Load(scale, (o,))))
@@ -550,18 +548,16 @@ class Llama:
         A tile of V^T has the columns of all its kv heads: every head's row of P is multiplied by all of them, and keeps the
         lanes of its own. The rows of the group members are then put together. The sums P 1 are made in the other hemisphere.
         """
-        b, mode = self.b, self.modes["o"]
-        attended = b.tensor(f"{name}.attended", "fp32", self.kv_tiles * self.group) if mode == "int16" else b.pair(
-            f"{name}.attended", self.dtype, self.kv_tiles * self.group)
+        b, mode, n, factor = self.b, self.modes["o"], self.kv_tiles * self.group, 1.0
+        whole = mode == "int16"
+        attended = (b.tensor(f"{name}.attended", "fp32", n),) if whole else b.pair(f"{name}.attended", self.dtype, n)
         inverse = self._inverse_sums(name, weights[1 - side], 1 - side)
         for tile in range(self.kv_tiles):
             self._attended_tile(f"{name}.attended{tile}", tile, weights[side], values[tile], inverse, attended, side)
-        factor = 256.0 if mode == "int16" else 1.0
-        if mode == "int16":
-            rows = tuple(range(attended.vectors))
-            activation = self._activation(f"{name}.attended", fmul(Load(attended, rows), f32(factor)), len(rows), mode)
-        else:
-            activation = (attended,)
+        activation = (attended,)
+        if whole:
+            factor = 256.0
+            activation = self._activation(f"{name}.attended", fmul(Load(attended[0], tuple(range(n))), f32(factor)), n, mode)
         return activation, factor / self._lane_order(self._v_scale, 1.0)
 
     def _inverse_sums(self, name, weights, side):
@@ -582,19 +578,18 @@ class Llama:
         """One kv tile of the attended values of all heads that have lanes in it."""
         b, c = self.b, self.config
         heads = [h for t, h in self.places if t == tile]
-        whole = self.modes["o"] == "int16"
-        own = b.tensor(f"{name}.heads", "fp32" if whole else self.dtype, len(heads))
+        dtype = attended[0].dtype
+        own = b.tensor(f"{name}.heads", dtype, len(heads))
         for chunk in b.chunks(len(heads)):
             some = [heads[i] for i in chunk]
             loads = tuple(Load(weights, tuple(t * c.heads + h for h in some)) for t in range(self.context_tiles))
             columns = tuple(self._cache_tile(cache, t, self.context_tiles) for t in range(self.context_tiles))
             value = fmul(self._total(), Load(inverse, tuple(some)))
-            mine = Node(Op.AND, (value if whole else self._rounded(value), self._own_lanes([(tile, h) for h in some])))
+            mine = Node(Op.AND, (value if dtype == "fp32" else self._rounded(value), self._own_lanes([(tile, h) for h in some])))
             b.work(len(some), (mine, stores((own,), chunk)), source=MatMul(columns, loads, side))
         kv_heads = sorted({h // self.group for h in heads})
         rows = [Load(own, tuple(heads.index(g * self.group + r) for r in range(self.group))) for g in kv_heads]
-        b.map(self.group, tree(Op.OR, rows), (attended,) if whole else attended,
-              [tile * self.group + r for r in range(self.group)])
+        b.map(self.group, tree(Op.OR, rows), attended, [tile * self.group + r for r in range(self.group)])
 
     def _lane_order(self, per_channel, fill):
         """[kv_width] values -> [kv tiles * group * 16S]: the order of the attended activations' lanes."""

@@ -1,6 +1,8 @@
 """SXM: one hemisphere, assembled from S tiles, the network between them and the mailboxes."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
 from amaranth import Cat, Module
 from amaranth.lib import wiring
@@ -62,11 +64,9 @@ class Sxm(wiring.Component):
                 box.host.wdata.eq(self.mail_data), box.host.pop.eq(self.mail_pop), box.host.push.eq(self.mail_push),
                 box.host.clear.eq(self.mail_clear),
             ]
-        answer = boxes[0].host.rdata
-        for box in boxes[1:]:
-            answer = answer | box.host.rdata
         m.d.comb += [
-            self.mail_read_data.eq(answer), self.mail_waiting.eq(boxes[-1].host.waiting),
+            self.mail_read_data.eq(reduce(or_, [box.host.rdata for box in boxes])),
+            self.mail_waiting.eq(boxes[-1].host.waiting),
             self.mail_held.eq(boxes[-1].host.held), self.mail_full.eq(Cat(box.full for box in boxes).any()),
             self.mail_empty.eq(Cat(box.empty for box in boxes).any()),
         ]

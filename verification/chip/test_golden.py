@@ -1,7 +1,5 @@
 """The golden executor: what each instruction does to values, where values are visible, and when."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -286,6 +284,8 @@ def test_a_register_holds_its_result_from_its_latency_on_until_the_next(g, rng):
 class Plane:
     """A plane with a matrix loaded by the timing rules; weights are [input lane, output column]."""
 
+    result = ResultType.INT32
+
     def __init__(self, g, rng, plane=2):
         self.g, self.rng, self.plane = g, rng, plane
         self.side = "E" if plane >= 2 else "W"
@@ -300,8 +300,11 @@ class Plane:
         at = read_cycle(self.g, source.name, stream, queue, cycle)
         self.placed.append((source.name, at, Read(address=word, stream=stream)))
 
-    def load(self, cycle, weights, groups=None, start=0):
-        queue = f"MXM{self.plane}.weights"
+    def load(self, cycle, weights, groups=None):
+        self._load(self.plane, cycle, weights, groups)
+
+    def _load(self, plane, cycle, weights, groups=None):
+        queue = f"MXM{plane}.weights"
         for c, group in enumerate(groups or range(self.g.superlanes)):
             for i in range(16):
                 self._feed(queue, cycle + c, self.stream(16 + i), i, weights[:, 16 * group + i].astype(np.uint8))
@@ -317,19 +320,19 @@ class Plane:
         queue = f"MXM{self.plane}.result"
         out = (W if self.plane >= 2 else E)(4)
         at = activated + offset + timing.acc_after_activate(self.g)
-        self.placed.append((queue, at, Accumulate(stream=out, entry=entry, n=n, mode=mode)))
+        self.placed.append((queue, at, Accumulate(stream=out, entry=entry, n=n, mode=mode, type=self.result)))
 
     def run(self, *more):
         program = placed_program(self.g, [*self.placed, *more], image=self.image)
         plan = chip.plan(program)
         return plan, chip.execute(plan, chip.memory_image(program))
 
-    def emitted(self, plan, result, cycle, kind=ResultType.INT32):
+    def emitted(self, plan, result, cycle):
         """int32 or fp32 [column] driven by the ACC at a cycle."""
         at = sorted((int(plan.drives.stream[v]), v) for v in range(1, plan.vectors)
                     if plan.producer(v).queue.name == f"MXM{self.plane}.result" and plan.producer(v).cycle == cycle)
-        assert all(plan.drives.cycle[v] == cycle + timing.acc_d_func(kind) for _, v in at)
-        return result.vectors[[v for _, v in at], 0].T.copy().view("<f4" if kind is ResultType.FP32 else "<i4")[:, 0]
+        assert all(plan.drives.cycle[v] == cycle + timing.acc_d_func(self.result) for _, v in at)
+        return result.vectors[[v for _, v in at], 0].T.copy().view("<f4" if self.result is ResultType.FP32 else "<i4")[:, 0]
 
 
 def int8(rng, *shape):
@@ -419,12 +422,12 @@ def test_accumulators_follow_their_modes(g, rng):
 class Tandem(Plane):
     """Both planes of a hemisphere with an fp16 matrix [input lane, output column]; loads and results by the rules."""
 
-    def load(self, cycle, weights, groups=None, start=0):
+    result = ResultType.FP32
+
+    def load(self, cycle, weights, groups=None):
         words = weights.astype(np.float16).view(np.uint16)
         for byte in range(2):
-            self.plane += byte
-            super().load(cycle + byte * self.g.superlanes, words >> 8 * byte & 0xFF)
-            self.plane -= byte
+            self._load(self.plane + byte, cycle + byte * self.g.superlanes, words >> 8 * byte & 0xFF, groups)
 
     def activate(self, cycle, vectors, install=0, kind=DataType.FP16):
         queue = f"MXM{self.plane}.compute"
@@ -433,11 +436,6 @@ class Tandem(Plane):
             for byte in range(2):
                 self._feed(queue, cycle + 2 * i, self.stream(byte), 16 + byte, (word >> 8 * byte & 0xFF).astype(np.uint8))
         self.placed.append((queue, cycle, Activate(stream=self.stream(0), n=len(vectors), install=install, type=kind)))
-
-    def accumulate(self, activated, n, mode, entry=0, offset=0):
-        super().accumulate(activated, n, mode, entry, offset)
-        queue, at, acc = self.placed[-1]
-        self.placed[-1] = queue, at, replace(acc, type=ResultType.FP32)
 
 
 @pytest.mark.parametrize("plane", [0, 2])
@@ -452,7 +450,7 @@ def test_two_planes_multiply_fp16_vectors_by_their_matrix(g, rng, plane):
     plan, result = p.run()
     for i in range(3):
         at = start + 6 + 2 * i + timing.acc_after_activate(g)
-        assert (p.emitted(plan, result, at, ResultType.FP32) == x[i] @ weights + x[3 + i] @ weights).all()
+        assert (p.emitted(plan, result, at) == x[i] @ weights + x[3 + i] @ weights).all()
 
 
 def test_fp32_accumulators_follow_their_modes(g, rng):
@@ -472,7 +470,7 @@ def test_fp32_accumulators_follow_their_modes(g, rng):
         if mode in EMITTING:
             at = start + timing.acc_after_activate(g)
             expected = r if mode is AccMode.EMIT else (entry + r).astype(np.float32)
-            assert (p.emitted(plan, result, at, ResultType.FP32) == expected).all(), mode
+            assert (p.emitted(plan, result, at) == expected).all(), mode
         entry = {AccMode.START: r, AccMode.ADD: entry + r, AccMode.EMIT_CLEAR: 0 * entry}.get(mode, entry)
 
 

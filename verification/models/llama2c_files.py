@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.catalogue import STORIES, models_folder
+from models.catalogue import STORIES, STORIES_FILES, models_folder
 from models.llama import LlamaConfig, LlamaWeights, random_llama
 
 FORMAT = {"eps": 1e-5, "rope_theta": 10000.0, "rope_style": "adjacent"}
@@ -57,5 +57,5 @@ def write_stories(folder: Path, config: LlamaConfig = TIED, seed: int = 1) -> Ll
 
 def need_stories() -> None:
     """Skip the test if the story model's files are not on this machine."""
-    if not all((models_folder() / name).is_file() for name in ("stories260K.bin", "tok512.bin")):
+    if not all((models_folder() / name).is_file() for name in STORIES_FILES):
         pytest.skip(f"the files of {STORIES} are not in {models_folder()}")

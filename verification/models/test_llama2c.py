@@ -11,6 +11,7 @@ import pytest
 from models.llama import LlamaConfig, LlamaWeights, ModelError, random_llama
 from models.llama2c import load_llama2c
 from verification.models.llama2c_files import FORMAT, NARROW, TIED, checkpoint
+from verification.models.refusal import refusal
 
 SEED = int(os.environ.get("LPU_SEED", "1"))
 HEADER = 28
@@ -23,10 +24,7 @@ def load(tmp_path: Path, content: bytes) -> LlamaWeights:
 
 
 def refused(tmp_path: Path, content: bytes) -> str:
-    with pytest.raises(ModelError) as caught:
-        load(tmp_path, content)
-    assert str(caught.value).startswith(str(tmp_path / "m.bin: "))
-    return str(caught.value)
+    return refusal(ModelError, load_llama2c, tmp_path / "m.bin", content)
 
 
 def drawn(seed: int) -> LlamaConfig:
