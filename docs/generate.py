@@ -4,6 +4,7 @@
 ``generated`` directive uses; :func:`numbers` gives the ``{{ names }}`` in prose. Nothing here knows Sphinx.
 """
 
+import ast
 import itertools
 import re
 import sys
@@ -25,6 +26,7 @@ from golden.vxm import FUNCTIONS  # noqa: E402
 from isa import document, geometry, hostmap, streams, tables, timing  # noqa: E402
 from isa.geometry import HEMISPHERES, LANES, Geometry  # noqa: E402
 from isa.instructions import (  # noqa: E402
+    BUILT,
     LARGE_UNIT_COLUMN,
     AccMode,
     Alu,
@@ -45,6 +47,7 @@ from isa.issue import expand  # noqa: E402
 from isa.program import Program, Segment  # noqa: E402
 from lpu.session import PRECISION, compile_model, integers  # noqa: E402
 from models.catalogue import CALCULATORS  # noqa: E402
+from verification.random.coverage import required  # noqa: E402
 
 SMALL = geometry.named("small")
 DISPATCH = "T"
@@ -374,6 +377,31 @@ def _contents(g, group):
 
 # ---- what pages use -----------------------------------------------------------------------------------------------
 
+UNITS = ROOT / "verification" / "units"
+PROOFS: dict[str, str] = {}   # instruction: page or file of its formal proof
+
+
+def evidence() -> str:
+    """One row for every built instruction: timing at `small`, the benches that use it, random programs, formal proof."""
+    benches = {path.name: instructions_of(path) for path in sorted(UNITS.glob("*_bench.py"))}
+    drawn = required(SMALL)
+    rows = []
+    for cls in BUILT:
+        name = cls.__name__
+        sampled = document.samples_operands(cls)
+        in_programs = {name, f"instruction {name}"} & drawn or cls is Halt   # every text ends with a Halt
+        rows.append([f"`{name}`", timing.D_SKEW if sampled else document.NOTHING, document.d_func(cls, SMALL),
+                     ", ".join(f"`{bench}`" for bench, used in benches.items() if name in used) or "none",
+                     "yes" if in_programs else "no", PROOFS.get(name, "none")])
+    return document.table(["instruction", "d_skew", "d_func", "bench in `verification/units`", "random programs", "formal proof"], rows)
+
+
+def instructions_of(path: Path) -> set[str]:
+    """Names that a file imports from isa.instructions; the linter sees to it that they are used."""
+    imports = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom))
+    return {name.name for node in imports if node.module == "isa.instructions" for name in node.names}
+
+
 def _where() -> str:
     return document.table(["part of the work", "where"], WHERE)
 
@@ -415,7 +443,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "instruction-sections": document.instruction_sections, "not-built": document.not_built_table,
     "operations": _operations, "formats": document.format_table, "accumulate-modes": _accumulate_modes,
     "special-values": special_values, "unary-values": unary_values, "conversions": conversions, "half-values": half_values,
-    "hostmap": hostmap.documentation, "where": _where, "steps": _steps, "operations-of-add": _operations_of_add,
+    "hostmap": hostmap.documentation, "evidence": evidence, "where": _where, "steps": _steps, "operations-of-add": _operations_of_add,
 }
 DIAGRAMS: dict[str, Callable[[], str]] = {
     "read": read_diagram, "write": write_diagram, "alu": alu_diagram, "mxm": mxm_diagram, "mxm-tandem": tandem_diagram, "sxm": sxm_diagram,

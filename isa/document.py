@@ -126,12 +126,16 @@ def instruction_table() -> str:
     points = geometries()
     rows = []
     for cls in BUILT:
-        sampled = samples(example(cls, **({"op": Op.ADD} if cls is Alu else {})))
         rows.append([f"`0x{cls.OPCODE:02X}`", f"[{cls.__name__}](#{cls.__name__.lower()})", _kinds(cls),
                      _slots(cls),
-                     f"T+{timing.D_SKEW}" if sampled else NOTHING, *(d_func(cls, g) for g in points)])
+                     f"T+{timing.D_SKEW}" if samples_operands(cls) else NOTHING, *(d_func(cls, g) for g in points)])
     return table(["opcode", "instruction", "queues", "issue cycles", "operands sampled",
                   *(f"d_func `{g.name}`" for g in points)], rows)
+
+
+def samples_operands(cls: type[Instruction]) -> bool:
+    """Whether an instruction of a class can sample streams."""
+    return bool(samples(example(cls, **({"op": Op.ADD} if cls is Alu else {}))))
 
 
 def _slots(cls):

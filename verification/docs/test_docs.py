@@ -49,6 +49,12 @@ def test_every_built_instruction_has_a_row_and_a_section_with_all_fields(cls):
         assert line.startswith(f"| {document.bit_range(spec)} |") and spec.doc in line
 
 
+def test_every_built_instruction_has_a_bench_and_a_place_in_random_programs(generate):
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in generate.evidence().splitlines()[2:]]
+    assert [name.strip("`") for name, *_ in rows] == [cls.__name__ for cls in BUILT]
+    assert not [name for name, _, _, bench, drawn, _ in rows if bench == "none" or drawn == "no"]
+
+
 def test_instructions_that_are_not_built_are_listed_as_such_only():
     listed = document.not_built_table()
     for name in NOT_BUILT:
