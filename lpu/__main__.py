@@ -37,7 +37,7 @@ CLOCK_HZ = 900e6   # of the machine that this one is modelled on; the speed of a
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, or 2 after one line on standard error."""
+    """Run one command; returns the exit status: 0, 1 if the chip reported an error, or 2 after one line on standard error."""
     options = _parser().parse_args(arguments)
     try:
         status = options.command(options) or 0
@@ -96,10 +96,11 @@ def _run(options):
             voice.hear(token)
         voice.finish()
         print()
-        return
+        return 0
     compiled = compile_model(options.model, chip, options.precision)
     if options.on == "rtl":
-        machine = RtlMachine(chip, model=chip_model(chip, progress=functools.partial(print, file=sys.stderr, flush=True)))
+        built = chip_model(chip, progress=functools.partial(print, file=sys.stderr, flush=True))
+        machine = RtlMachine(chip, model=built, progress=not sys.stdout.isatty())   # there the text shows how it goes on
     else:
         machine = GoldenMachine(chip)
     for part, place in WHERE:
@@ -109,14 +110,15 @@ def _run(options):
         _, result = generate(compiled, options.prompt, machine, limit=options.tokens, on_token=voice.hear)
         voice.finish()
         print()
-    _print_speed(compiled, result)
+    _print_result(compiled, result)
+    return 1 if result.errors else 0
 
 
 def _say(text):
     print(text, end="", flush=True)
 
 
-def _print_speed(compiled, result):
+def _print_result(compiled, result):
     step = compiled.program.cycles
     print(f"{result.launches} steps of {step} cycles: {result.cycles} cycles, {result.launches / result.seconds:.2f} tokens/s in "
           f"simulation, {CLOCK_HZ / step:,.0f} tokens/s at {CLOCK_HZ / 1e6:.0f} MHz", file=sys.stderr)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -182,24 +183,33 @@ def build_chip(chip: Geometry) -> tuple[Model, float]:
 
 def run_models(chip: Geometry, model: Model, jobs: list[tuple[str, str, int]], seed: int) -> tuple[list[dict], list[dict]]:
     """Models on the RTL; jobs: (model, precision, how many prompts). Returns rows of runs and a row of step figures for each
-    job."""
+    job. While the RTL runs one model, the one before it is compared and the next one compiled."""
     rows, steps = [], []
-    with RtlMachine(chip, model=model) as machine:
+    with RtlMachine(chip, model=model) as machine, ThreadPoolExecutor(1) as rtl:
+        running = None   # a model and what its prompts will answer
         for name, precision, prompts in jobs:
             compiled = compile_model(name, chip, precision)
             task = [prompt for prompt, _ in compiled.model.task]
             chosen = random.Random(f"{seed} {name} {precision}").sample(task, min(prompts, len(task)))
             steps.append({"model": name, "precision": precision, "cycles": compiled.program.cycles,
                           "bound": compiled.program.notes["bound"], "mxm_busy": mxm_busy(compiled)})
-            answers = [answer_prompt(compiled, machine, prompt) for prompt in chosen]
-            compare_answers(compiled, answers)
-            for row in (answer.row() for answer in answers):
-                rows.append(row)
-                print(f"  {name:<15} {precision:<6} {row['prompt']}= {row['answer']:<8} {row['cycles_rtl']:>7} cycles "
-                      f"{row['words_compared']:>9} words compared, {row['mismatches']} mismatches", flush=True)
-                for problem in row["problems"]:
-                    print(problem, flush=True)
+            previous, running = running, (compiled, [rtl.submit(answer_prompt, compiled, machine, p) for p in chosen])
+            rows += _judge(*previous) if previous else []
+        rows += _judge(*running)
     return rows, steps
+
+
+def _judge(compiled: Compiled, running: list[Future]) -> list[dict]:
+    """Wait for the RTL's answers of one model, compare them, print and return their rows."""
+    answers = [future.result() for future in running]
+    compare_answers(compiled, answers)
+    rows = [answer.row() for answer in answers]
+    for row in rows:
+        print(f"  {row['model']:<15} {row['precision']:<6} {row['prompt']}= {row['answer']:<8} {row['cycles_rtl']:>7} cycles "
+              f"{row['words_compared']:>9} words compared, {row['mismatches']} mismatches", flush=True)
+        for problem in row["problems"]:
+            print(problem, flush=True)
+    return rows
 
 
 def jobs_of(prompts: int) -> list[tuple[str, str, int]]:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from isa import geometry
 from isa.instructions import Halt, Nop, Read
 from isa.program import Program
 from lpu.__main__ import main
+from lpu.session import generate
 
 MODEL = "mathformer/add"
 
@@ -36,6 +38,16 @@ def test_run_on_the_rtl_prints_the_answer(capsys):
     out, err = capsys.readouterr()
     assert out == "15\n"
     assert "embedding lookup" in err and "host" in err
+
+
+def test_an_error_of_the_chip_is_named_and_is_not_success(capsys, monkeypatch):
+    def faulty(*arguments, **options):
+        generation, result = generate(*arguments, **options)
+        return generation, replace(result, errors=["MEM_W0 is empty and not halted"])
+
+    monkeypatch.setattr("lpu.__main__.generate", faulty)
+    assert main(["run", MODEL, "--prompt", "7+8=", "--on", "golden"]) == 1
+    assert "lpu: chip: MEM_W0 is empty and not halted\n" in capsys.readouterr().err
 
 
 def test_unknown_model_is_named_with_the_known_ones(capsys):
