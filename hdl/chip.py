@@ -18,6 +18,7 @@ from hdl.mem import MemTile, mem_host_port
 from hdl.monitor import CYCLE_BITS as MONITOR_CYCLE_BITS
 from hdl.monitor import SrfMonitor
 from hdl.mxm import Mxm
+from hdl.operands import Collector, PlacedReport, place
 from hdl.stamp import stamp
 from hdl.stream import WORD_BITS, StreamSide
 from hdl.sxm import Sxm
@@ -90,7 +91,8 @@ class Superlane(wiring.Component):
 
     e_in, w_in: stream registers of the SXMs: eastward at the west end, westward at the east end. e_out, w_out: stream
     registers of the outermost tiles. issue_<q>_in, issue_<q>_out: issue bus of queue q from the south and to the north.
-    error, bank_conflict: one bit for each group of :func:`row_groups`. superlane: position of this one.
+    error, bank_conflict: one bit for each group of :func:`row_groups`. report: of all its tiles, one cycle after them.
+    superlane: position of this one.
 
     Host: see :func:`hdl.host.bus_ports`; tile has one bit for each MEM group, west to east; read_data is 0 if there was
     no read, so that rows can be OR-ed. enable, cycle: for the monitors. sim_load, sim_dump: see sim/rtl/lpu_sram.v.
@@ -104,7 +106,8 @@ class Superlane(wiring.Component):
             "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
             **{f"{name}_in": In(width) for name, width in buses.items()},
             **{f"{name}_out": Out(width) for name, width in buses.items()},
-            "error": Out(len(tiles)), "bank_conflict": Out(len(tiles)), "superlane": In(POSITION_BITS),
+            "error": Out(len(tiles)), "bank_conflict": Out(len(tiles)), "report": Out(PlacedReport()),
+            "superlane": In(POSITION_BITS),
             "tile": In(2 * geometry.mem_groups), "select": In(port["select"].shape), "write": In(1),
             "address": In(port["address"].shape), "data": In(WORD_BITS), "read_data": Out(WORD_BITS),
             "enable": In(1), "cycle": In(MONITOR_CYCLE_BITS), "sim_load": In(1), "sim_dump": In(1),
@@ -125,6 +128,7 @@ class Superlane(wiring.Component):
         m.d.comb += self.error.eq(Cat(tile.error for tile in row.values()))
         for group, _, _ in _mem_groups(g):
             m.d.comb += self.bank_conflict[group - groups[0]].eq(row[group].bank_conflict)
+        self._reports(m, row)
         self._memories(m, row)
         if self.monitors:
             east = [self.e_in, *(tile.e_out for tile in row.values())]
@@ -141,6 +145,12 @@ class Superlane(wiring.Component):
             _share(left, w_in=right.w_out)
         wiring.connect(m, row[-1].e_out, wiring.flipped(self.e_out))
         wiring.connect(m, row[0].w_out, wiring.flipped(self.w_out))
+
+    def _reports(self, m, row):
+        m.submodules.collector = collector = stamp(Collector, count=len(row))
+        for source, (group, tile) in zip(collector.sources, row.items(), strict=True):
+            place(m, tile.report, source, group=group, superlane=self.superlane)
+        wiring.connect(m, collector.out, wiring.flipped(self.report))
 
     def _memories(self, m, row):
         """The host's way to MEM, and the numbers by which simulation knows the memories."""
@@ -189,6 +199,7 @@ class Chip(wiring.Component):
         self._instructions(m, icu, rows, columns)
         self._host(m, host, icu)
         self._errors(m, host, rows, columns)
+        self._reports(m, host, rows, columns)
         self._memory_bus(m, host, icu, rows, columns)
         if self.monitors:
             self._monitors(m, host, columns)
@@ -234,6 +245,18 @@ class Chip(wiring.Component):
         for i, group in enumerate(row_groups(self.geometry)):
             m.d.comb += [host.undriven[group].eq(Cat(row.error[i] for row in rows).any()),
                          host.bank_conflict[group].eq(Cat(row.bank_conflict[i] for row in rows).any())]
+
+    def _reports(self, m, host, rows, columns):
+        """Reports on wrong words: two collectors on the way of every tile, so that all take equally long."""
+        m.submodules.collector = last = stamp(Collector, count=len(rows) + len(columns))
+        for row, source in zip(rows, last.sources):
+            wiring.connect(m, row.report, source)
+        for (group, column), source in zip(columns.items(), last.sources[len(rows):], strict=True):
+            m.submodules[f"collector_{group}"] = collector = stamp(Collector, count=len(rows))
+            for k, report in enumerate(column.report):
+                place(m, report, collector.sources[k], group=group, superlane=k)
+            wiring.connect(m, collector.out, source)
+        wiring.connect(m, last.out, host.report)
 
     def _memory_bus(self, m, host, icu, rows, columns):
         """The host's way to MEM, the queues' text and the mailboxes."""

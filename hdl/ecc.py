@@ -61,9 +61,11 @@ def _fold(m, halves, row, enable, *, name):
     return fold
 
 
-def encode(m: Module, data: Value, *, name: str, enable: Value) -> Value:
+def encode(m: Module, data: Value, *, name: str, enable: Value) -> Signal:
     """The word of 137 bits of 128 data bits: data low, check bits above. Without enable the check bits are 0."""
-    return Cat(data, check_bits(m, data, name=name, enable=enable))
+    word = Signal(WORD_BITS, name=f"{name}_word")
+    m.d.comb += word.eq(Cat(data, check_bits(m, data, name=name, enable=enable)))
+    return word
 
 
 def decode(m: Module, word: Value, *, name: str, enable: Value) -> Decoded:
