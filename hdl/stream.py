@@ -13,9 +13,10 @@ from amaranth.lib import wiring
 from amaranth.lib.data import Field, FlexibleLayout
 from amaranth.lib.wiring import Out
 
-from isa.ecc import CHECK_BITS, DATA_BITS, WORD_BITS
+from isa import ecc
 from isa.geometry import STREAMS
 
+DATA_BITS, WORD_BITS = ecc.DATA_BITS, ecc.WORD_BITS
 STREAM_BITS = STREAMS.bit_length() - 1   # bits of a stream number within one direction; the next bit is the direction
 LANE_BITS = 160   # a word's share of the packed data of an SRF: whole 32-bit words simulate much faster
 SRF_LAYOUT = FlexibleLayout(STREAMS * LANE_BITS, {i: Field(WORD_BITS, i * LANE_BITS) for i in range(STREAMS)})

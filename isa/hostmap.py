@@ -157,7 +157,7 @@ REGISTERS = (
     Register("INBOX", 0x068, "ro", "vectors in the input mailboxes", _WAITING),
     Register("INBOX_PUSH", 0x06C, "wo", "append the words written since the last push to input mailboxes; SLVERR if one is full", _MOVE),
     Register("ECC_CORRECTED", 0x070, "ro", "words corrected since the errors were cleared; stays at 0xFFFFFFFF", _WORD, True),
-    Register("ECC_DOUBLE", 0x074, "ro", "the first word with two wrong bits since the errors were cleared; one of them, if several at once", (
+    Register("ECC_DOUBLE", 0x074, "ro", "the first word with two wrong bits since the errors were cleared; of several at once, one", (
         Field("group", 0, 8, "the group that sampled it; for the host port's reads the group it was read from"),
         Field("superlane", 8, 8, "superlane"),
         Field("stream", 16, 6, "stream id; 0 for the host port's reads"),

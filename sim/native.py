@@ -1,4 +1,4 @@
-"""Memory contents and stream trace of the simulation this Python runs in: ctypes view of ``sim/rtl/lpu_dpi.cpp``."""
+"""Memory contents, stream trace and flipped bits of the simulation this Python runs in: ctypes view of ``sim/rtl/lpu_dpi.cpp``."""
 
 import ctypes
 
@@ -79,6 +79,16 @@ class Native:
     def _dumped(self, memory, count):
         pointer = self._lib.lpu_dump_get(ctypes.c_uint32(memory))
         return np.ctypeslib.as_array(pointer, (count, WORDS)).copy() if pointer else None
+
+    def add_flip(self, cycle, boundary, superlane, stream, bit):
+        """Flip a bit of a stream register in one cycle of the next run."""
+        self._lib.lpu_flip_add(cycle, boundary, superlane, stream, bit)
+
+    def finish_flips(self):
+        """After the run: raise NativeError if flips were left, because there is no such place or the design has no faults."""
+        left = self._lib.lpu_flip_clear()
+        if left:
+            raise NativeError(f"{left} bits were not flipped: no stream register is in that place in that cycle")
 
     def open_trace(self, headers, words):
         """Record driven stream words from now on, in two files."""

@@ -39,7 +39,7 @@ SLICES = {"host", "icu", "mem", "mxm", "sxm", "vxm"}
 
 @dataclass
 class Answer:
-    """A prompt's answer on the RTL, to be compared. memory: MEM after the last launch. problems: what is wrong with it."""
+    """A prompt's answer on the RTL, to be compared. memory: MEM with check bits after the last launch. problems: what is wrong with it."""
 
     generation: Generation
     result: RunResult
@@ -61,7 +61,7 @@ class Answer:
 def answer_prompt(compiled: Compiled, machine: RtlMachine, prompt: str, limit: int | None = None) -> Answer:
     """Answer a prompt on the RTL with one start."""
     generation, result = generate(compiled, prompt, machine, limit=limit, trace=True)
-    return Answer(generation, result, machine.dump())
+    return Answer(generation, result, machine.contents())
 
 
 def compare_answers(compiled: Compiled, answers: list[Answer]):

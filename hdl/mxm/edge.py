@@ -8,10 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
-from hdl.ecc import encode
 from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SUM_BITS, ActivationWave, PartialSums, sums_of
 from hdl.mxm.tandem import TAKEN_TO_ENTRY, TAKEN_TO_TOTAL, TandemColumn
-from hdl.operands import Operands, Report
+from hdl.operands import Operands, Report, encoded
 from hdl.stamp import stamp
 from hdl.stream import (
     DATA_BITS,
@@ -60,8 +59,9 @@ class MxmEdge(Gated):
     e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
     issue_in, issue_out: one bus for each of :data:`QUEUES`, each wide enough for all of them.
     result, result_valid: the sums of column group k, for each plane. result_tandem: ``result`` has the low halves of
-    fp16. report: of the words sampled in t+1, in t+2. error: 1 for one cycle, t+2, if LoadWeights or Activate sampled a stream that nobody drove, Accumulate found no
-    result of its type, plane 1 has an instruction of fp16, or its compute queue issues while plane 0's issues fp16.
+    fp16. report: of the words sampled in t+1, in t+2. error: 1 for one cycle, t+2, if LoadWeights or Activate sampled a
+    stream that nobody drove, Accumulate found no result of its type, plane 1 has an instruction of fp16, or its compute
+    queue issues while plane 0's issues fp16.
 
     All registers stand behind a clock gate that is open only while something moves through the tile.
     """
@@ -252,6 +252,6 @@ def _writes(mode):
 
 def _drive(m, stream, emits, totals, name):
     """((eastward, westward select), words by stream) that drive 16 sums, low byte on the lowest stream."""
-    quad = [encode(m, Cat(total.word_select(b, 8) for total in totals), name=f"{name}_out{b}", enable=emits)
+    quad = [encoded(m, Cat(total.word_select(b, 8) for total in totals), name=f"{name}_out{b}", enable=emits)
             for b in range(_SUM_BYTES)]
     return split_drive(stream, emits, size=_SUM_BYTES), [quad[i % _SUM_BYTES] for i in range(STREAMS)]

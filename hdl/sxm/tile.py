@@ -6,8 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
-from hdl.ecc import encode
-from hdl.operands import Operands, Report
+from hdl.operands import Operands, Report, encoded
 from hdl.stream import (
     DATA_BITS,
     STREAM_BITS,
@@ -113,8 +112,8 @@ class SxmCore(Core):
         valid = _operands(m, active, port, name, stream=field["out_stream"], data=data,
                           amount=field["amount"], up=field["up"], fill=field["fill"])
         result = self.shifted[n]
-        encoded = encode(m, result.data, name=f"{name}_out", enable=result.valid)
-        return _Unit(valid, active & ~driven, result.stream, {1: result.valid}, encoded)
+        word = encoded(m, result.data, name=f"{name}_out", enable=result.valid)
+        return _Unit(valid, active & ~driven, result.stream, {1: result.valid}, word)
 
     def _select(self, m, n, word, name):
         active, field = is_a(word, Select), fields(Select, word)
@@ -129,7 +128,7 @@ class SxmCore(Core):
         m.d.comb += result.eq(Cat(Mux(held.mask[i], held.data.word_select(i, 8), held.other.word_select(i, 8))
                                   for i in range(LANES)))
         return _Unit(valid, active & ~(driven & other_driven & mask_driven), held.stream, {1: valid},
-                     encode(m, result, name=f"{name}_out", enable=valid))
+                     encoded(m, result, name=f"{name}_out", enable=valid))
 
     def _permute(self, m, n, word, name):
         active, field = is_a(word, Permute), fields(Permute, word)
@@ -141,7 +140,7 @@ class SxmCore(Core):
                           low=low, high=high)
         result = self.permuted
         return _Unit(valid, active & ~(driven & low_driven & high_driven), result.stream, {1: result.valid},
-                     encode(m, result.data, name=f"{name}_out", enable=result.valid))
+                     encoded(m, result.data, name=f"{name}_out", enable=result.valid))
 
     def _distribute(self, m, n, word, name):
         active, field = is_a(word, Distribute), fields(Distribute, word)
@@ -153,8 +152,8 @@ class SxmCore(Core):
                           index=index)
         result = Signal(DATA_BITS, name=f"{name}_result")
         m.d.comb += result.eq(Cat(select_lane(held.data, held.index.word_select(i, 8)) for i in range(LANES)))
-        encoded = encode(m, result, name=f"{name}_out", enable=valid)
-        return _Unit(valid, active & ~(driven & map_driven), held.stream, {1: valid}, encoded)
+        word = encoded(m, result, name=f"{name}_out", enable=valid)
+        return _Unit(valid, active & ~(driven & map_driven), held.stream, {1: valid}, word)
 
     def _rotate(self, m, n, word, name):
         active, field = is_a(word, Rotate), fields(Rotate, word)
@@ -167,7 +166,7 @@ class SxmCore(Core):
         for i, result in enumerate(results):
             small = _rotation(held.data, SMALL_BLOCK, i) if i < SMALL_BLOCK ** 2 else Const(0, DATA_BITS)
             m.d.comb += result.eq(Mux(held.large, _rotation(held.data, LARGE_BLOCK, i), small))
-        words = [encode(m, result, name=f"{name}_out{i:x}", enable=valid) for i, result in enumerate(results)]
+        words = [encoded(m, result, name=f"{name}_out{i:x}", enable=valid) for i, result in enumerate(results)]
         driving = {SMALL_BLOCK ** 2: valid & ~held.large, LARGE_BLOCK ** 2: valid & held.large}
         return _Unit(valid, active & ~driven, held.stream, driving, [words[i % LANES] for i in range(STREAMS)])
 
@@ -181,7 +180,7 @@ class SxmCore(Core):
         with gated(m, active, name=name) as domain:
             m.d[domain] += stream.eq(field["out_stream"])
             m.d[domain] += [row.eq(words[i]) for i, row in enumerate(rows)]
-        columns = [encode(m, Cat(row.word_select(j, 8) for row in rows), name=f"{name}_out{j:x}", enable=valid)
+        columns = [encoded(m, Cat(row.word_select(j, 8) for row in rows), name=f"{name}_out{j:x}", enable=valid)
                    for j in range(LANES)]
         return _Unit(valid, active & ~driven, stream, {LANES: valid}, [columns[i % LANES] for i in range(STREAMS)])
 

@@ -24,8 +24,8 @@ SETTLED = timing.alu_latency(Op.MOV)   # from here on every result register is d
 class VxmBench(Column):
     """A column whose outputs come VxmColumn.DELAY cycles later than the tile's."""
 
-    def _check(self, cycle, visible, errors):
-        super()._check(cycle - VxmColumn.DELAY, visible, errors)
+    def _check(self, cycle, visible, errors, reports):
+        super()._check(cycle - VxmColumn.DELAY, visible, errors, reports)
 
 
 class Mesh:
