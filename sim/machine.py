@@ -318,7 +318,7 @@ class RtlMachine(Machine):
     def load(self, program: Program):
         self._accept(program)
         self._simulator.ask("write_register", name="CONTROL",
-                            value=register("CONTROL").pack(clear_queues=1, clear_mailboxes=1))
+                            value=register("CONTROL").pack(clear_errors=1, clear_queues=1, clear_mailboxes=1))
         self._load_image(memory_image(program))
         self._load_texts(program)
 
@@ -439,6 +439,12 @@ class RtlMachine(Machine):
         recorded = _read_trace(*paths) if trace else None
         return RunResult(taken, registers["LAUNCHED"], tuple(self._errors(registers)), recorded, answer["seconds"], _mail(self, mail),
                          registers["ECC_CORRECTED"])
+
+    def state(self) -> tuple[int, tuple[str, ...]]:
+        """(words corrected, sticky errors) since the program was loaded or started, as in RunResult; the host port's reads of
+        this machine count as well if it does not preload."""
+        registers = {r.name: self._register(r.name) for r in REGISTERS if "r" in r.access}
+        return registers["ECC_CORRECTED"], tuple(self._errors(registers))
 
     def _emits(self):
         """Whether the program emits anything; then the mailboxes are looked into after every launch."""
