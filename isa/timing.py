@@ -109,7 +109,8 @@ def d_func(instruction: Instruction, geometry: Geometry) -> int | None:
 
 
 def drain(geometry: Geometry) -> int:
-    """Cycles from the last Halt until nothing moves any more: the longest unit, the stagger and the whole belt."""
+    """Cycles from the last Halt until nothing moves any more: the longest unit, the stagger and the whole belt. Reports on
+    wrong words are in the host port's registers by then."""
     emitted = ACC_D_FUNC_FP32 - 2   # an ACC of fp32 takes two issue cycles before the Halt
     longest = max(2 * geometry.superlanes + 4, D_SKEW + 2 + MAX_ALU_STAGES, emitted)
     return longest + geometry.superlanes + geometry.boundaries
