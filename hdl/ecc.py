@@ -44,23 +44,11 @@ class Decoded:
     syndrome: Signal
 
 
-def check_bits(m: Module, data: Value, *, name: str, enable: Value) -> Signal:
-    """The 9 check bits of 128 data bits; 0 without enable."""
+def check_bits(m: Module, data: Value, *, name: str, enable: Value, rows: list | None = None) -> Signal:
+    """The 9 check bits of 128 data bits; 0 without enable. rows: masks of this enable, if there are some already."""
     if len(data) != DATA_BITS:
         raise ValueError(f"check_bits: {name} has {len(data)} bits, not {DATA_BITS}")
-    return _check_bits(m, data, _masks(m, enable, name), name=name, enable=enable)
-
-
-def _masks(m, enable, name):
-    """The rows of the matrix as masks of two halves, [row][half] of 64 bits; 0 without enable."""
-    rows = [[Signal(_HALF, name=f"{name}_row{r}_mask{i}") for i in range(2)] for r in range(CHECK_BITS)]
-    with m.If(enable):
-        m.d.comb += [mask.eq(row >> _HALF * i & (1 << _HALF) - 1)
-                     for row, halves in zip(ROWS, rows, strict=True) for i, mask in enumerate(halves)]
-    return rows
-
-
-def _check_bits(m, data, rows, *, name, enable):
+    rows = rows or _masks(m, name=name, enable=enable)
     check = Signal(CHECK_BITS, name=f"{name}_check")
     halves = [Signal(_HALF, name=f"{name}_half{i}") for i in range(2)]
     folds = [Signal(_HALF, name=f"{name}_row{r}") for r in range(CHECK_BITS)]   # with the parity of the row's data bits
@@ -69,6 +57,25 @@ def _check_bits(m, data, rows, *, name, enable):
         m.d.comb += [fold.eq(halves[0] & low ^ halves[1] & high) for fold, (low, high) in zip(folds, rows, strict=True)]
         m.d.comb += check.eq(Cat(fold.xor() for fold in folds))
     return check
+
+
+def _masks(m, *, name, enable):
+    """The rows of the matrix as masks of two halves, [row][half] of 64 bits; 0 without enable."""
+    rows = [[Signal(_HALF, name=f"{name}_row{r}_mask{i}") for i in range(2)] for r in range(CHECK_BITS)]
+    with m.If(enable):
+        m.d.comb += [mask.eq(row >> _HALF * i & (1 << _HALF) - 1)
+                     for row, halves in zip(ROWS, rows, strict=True) for i, mask in enumerate(halves)]
+    return rows
+
+
+def _at_column(syndrome, rows):
+    """A 1 for every data bit whose column is the syndrome, in two halves: all bits at once, row by row."""
+    return [reduce(and_, [Mux(bit, row[i], ~row[i]) for bit, row in zip(syndrome, rows, strict=True)]) for i in range(2)]
+
+
+def _at_check_column(syndrome):
+    """1 if a syndrome that is not 0 is the column of a check bit."""
+    return (syndrome & (syndrome - 1)[:CHECK_BITS]) == 0
 
 
 def encode(m: Module, data: Value, *, name: str, enable: Value) -> Signal:
@@ -85,18 +92,16 @@ def decode(m: Module, word: Value, *, name: str, enable: Value) -> Decoded:
     data, check = word[:DATA_BITS], word[DATA_BITS:]
     syndrome, fixed = Signal(CHECK_BITS, name=f"{name}_syndrome"), Signal(DATA_BITS, name=f"{name}_data")
     corrected, uncorrectable = Signal(name=f"{name}_corrected"), Signal(name=f"{name}_uncorrectable")
-    rows = _masks(m, enable, name)
-    own = _check_bits(m, data, rows, name=name, enable=enable)
+    rows = _masks(m, name=name, enable=enable)
+    own = check_bits(m, data, name=name, enable=enable, rows=rows)
     with m.If(enable):
         m.d.comb += syndrome.eq(own ^ check)
     m.d.comb += fixed.eq(data)
     with m.If(syndrome.any()):
         flips, known = [Signal(_HALF, name=f"{name}_flip{i}") for i in range(2)], Signal(name=f"{name}_known")
-        for i, flip in enumerate(flips):   # 1 where the bit's column is the syndrome, in all rows at once
-            m.d.comb += flip.eq(reduce(and_, [Mux(bit, row[i], ~row[i]) for bit, row in zip(syndrome, rows, strict=True)]))
-        check_column = (syndrome & (syndrome - 1)[:CHECK_BITS]) == 0
-        m.d.comb += [known.eq(Cat(flips).any() | check_column), fixed.eq(data ^ Cat(flips)), corrected.eq(known),
-                     uncorrectable.eq(~known)]
+        m.d.comb += [flip.eq(found) for flip, found in zip(flips, _at_column(syndrome, rows), strict=True)]
+        m.d.comb += [known.eq(Cat(flips).any() | _at_check_column(syndrome)), fixed.eq(data ^ Cat(flips)),
+                     corrected.eq(known), uncorrectable.eq(~known)]
     return Decoded(fixed, corrected, uncorrectable, syndrome)
 
 

@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 
 from golden import chip as golden_chip
-from golden.ecc import encode as check_bits_of
 from golden.faults import MemoryFlip, StreamFlip
 from golden.trace import HEADER, WORD_BYTES, Trace, with_check_bits
 from hdl import stamp
@@ -45,7 +44,7 @@ from isa.hostmap import (
 from isa.instructions import Emit, Halt, encode
 from isa.program import Address, Program
 from sim import build as builder
-from sim.native import WORDS, pack_words, unpack_words
+from sim.native import WORDS, checked_words, pack_words, unpack_words
 from sim.progress import Progress
 
 __all__ = ["GoldenMachine", "Machine", "MachineError", "RtlMachine", "RunResult", "chip_model"]
@@ -326,7 +325,7 @@ class RtlMachine(Machine):
         """memory: uint8 [2M, W, S, 16]."""
         g = self.geometry
         if self.preload:
-            words = _checked_words(memory.swapaxes(1, 2).reshape(-1, LANES))
+            words = checked_words(memory.swapaxes(1, 2).reshape(-1, LANES))
             memories = [[memory_id, 0, g.words] for memory_id in self._memory_ids()]
             self._simulator.ask("load", words.tobytes(), memories=memories)
             return
@@ -356,7 +355,7 @@ class RtlMachine(Machine):
         g, h, i = self.geometry, address.hemisphere, address.mem_slice
         if self.preload:
             memories = [[sram_id(g, h, i, k), address.word, words] for k in range(g.superlanes)]
-            self._simulator.ask("load", _checked_words(vectors.reshape(-1, LANES)).tobytes(), memories=memories)
+            self._simulator.ask("load", checked_words(vectors.reshape(-1, LANES)).tobytes(), memories=memories)
             return
         for k, lane_words in enumerate(vectors):
             self._simulator.ask("write", lane_words.tobytes(), address=memory_address(g, h, i, k, address.word))
@@ -577,11 +576,6 @@ def _read_trace(header_path, word_path):
     headers, counts = headers[order], counts[order]
     index = np.arange(len(words)) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
     return Trace(headers, words[index])
-
-
-def _checked_words(data):
-    """Words of 16 bytes with their check bits, as the C++ side takes them."""
-    return pack_words(data, check_bits_of(data))
 
 
 def _uncorrectable(fields, cycle):

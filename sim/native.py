@@ -4,7 +4,9 @@ import ctypes
 
 import numpy as np
 
-__all__ = ["WORD_DTYPE", "Native", "NativeError", "pack_words", "unpack_words"]
+from golden.ecc import encode
+
+__all__ = ["WORD_DTYPE", "Native", "NativeError", "checked_words", "pack_words", "unpack_words"]
 
 WORDS = 5  # a memory word of up to 160 bits is passed as 5 x 32 bits, low bits first
 WORD_DTYPE = np.dtype("<u4")
@@ -21,6 +23,11 @@ def pack_words(data, check=None):
     if check is not None:
         words[:, 4] = check
     return words
+
+
+def checked_words(data):
+    """uint8 [n, 16] data with its check bits as uint32 [n, 5]."""
+    return pack_words(data, encode(data))
 
 
 def unpack_words(words):

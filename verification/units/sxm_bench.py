@@ -241,6 +241,7 @@ async def random_instructions_with_gaps(dut):
             if RANDOM.random() < 0.02 and (time, stream) not in scenario.streams:
                 scenario.feed(time, stream, NUMPY.integers(0, 256, SIDE, np.uint8))
     await column.run(scenario, DRAIN)
+    assert column.corrected > 20 and column.uncorrectable > 5
     cocotb.log.info("compared %d words", column.words)
 
 

@@ -131,6 +131,7 @@ async def _random_program(dut, density, length, background=True):
     bench = await _bench(dut)
     await bench.run(scenario, DRAIN)
     dut._log.info("%s: %d instructions, %d driven words compared", GEOMETRY.name, issued, bench.words * S)
+    return bench
 
 
 async def _bench(dut):
@@ -142,7 +143,8 @@ async def _bench(dut):
 @cocotb.test()
 async def random_programs_back_to_back_equal_golden(dut):
     """An operation in every ALU in nearly every cycle."""
-    await _random_program(dut, 1.0, int(os.environ.get("LENGTH", 100)))
+    bench = await _random_program(dut, 1.0, int(os.environ.get("LENGTH", 100)))
+    assert bench.corrected > 100 and bench.uncorrectable > 50
 
 
 @cocotb.test()
