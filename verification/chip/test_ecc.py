@@ -43,9 +43,9 @@ def reference(name: str, seed: int) -> Reference:
     return Reference(program, plan, chip.execute(plan, chip.memory_image(program), inbox), inbox)
 
 
-@pytest.fixture(scope="module")
-def machine():
-    g = geometry.named("nano")
+@pytest.fixture(scope="module", params=["nano", pytest.param("small", marks=pytest.mark.nightly)])
+def machine(request):
+    g = geometry.named(request.param)
     with RtlMachine(g, model=chip_model(g, faults=True), progress=False) as machine:
         yield machine
 
@@ -107,7 +107,7 @@ def assert_memory(ref: Reference, found: Prediction, contents: np.ndarray):
 def test_single_flips_are_corrected_and_counted(machine, number):
     seed = seed_from_environment() + number
     print(f"LPU_SEED={seed}")
-    rng, ref = random.Random(f"{seed}:single"), reference("nano", seed)
+    rng, ref = random.Random(f"{seed}:single"), reference(machine.geometry.name, seed)
     flips = [*stream_flips(rng, ref.plan, STREAM_FLIPS), *memory_flips(rng, ref.plan, MEMORY_FLIPS)]
     rng.shuffle(flips)
     flips, found = single_errors(ref, flips)
@@ -124,7 +124,7 @@ def test_single_flips_are_corrected_and_counted(machine, number):
 def test_a_double_flip_is_reported_with_its_place(machine, number):
     seed = seed_from_environment() + number
     print(f"LPU_SEED={seed}")
-    rng, ref = random.Random(f"{seed}:double"), reference("nano", seed)
+    rng, ref = random.Random(f"{seed}:double"), reference(machine.geometry.name, seed)
     tried = 0
     for flip in range(40):
         flips = (stream_flips if flip % 3 else memory_flips)(rng, ref.plan, 1, bits=2)[:2]
@@ -149,7 +149,7 @@ def line(sighting: Sighting) -> str:
 
 def test_flips_that_nobody_samples_count_nothing(machine):
     """In streams after the last consumer, in words of MEM that are not read, in passing values."""
-    ref = reference("nano", seed_from_environment())
+    ref = reference(machine.geometry.name, seed_from_environment())
     rng = random.Random(f"{seed_from_environment()}:unseen")
     flips = []
     for flip in [*stream_flips(rng, ref.plan, 200), *memory_flips(rng, ref.plan, 40)]:
@@ -188,7 +188,7 @@ def test_the_host_port_corrects_what_it_reads(machine):
 
 
 def test_flips_need_a_chip_with_faults_and_a_place_that_exists(machine):
-    ref = reference("nano", seed_from_environment())
+    ref = reference(machine.geometry.name, seed_from_environment())
     with pytest.raises(MachineError, match="1 bits were not flipped"):
         run(machine, ref, [StreamFlip(5, machine.geometry.boundaries, 0, 0, 0)])
     with RtlMachine(machine.geometry, progress=False) as healthy, pytest.raises(MachineError, match="1 bits were not flipped"):
