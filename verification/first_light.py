@@ -78,6 +78,8 @@ def compare_answers(compiled: Compiled, answers: list[Answer]):
                 _compare_launch(golden, image, answer, launch)
     for answer, judge in zip(answers, judges, strict=True):
         answer.problems += answer.result.errors
+        if answer.result.corrected:
+            answer.problems.append(f"{answer.result.corrected} words corrected, though nothing flipped a bit")
         if answer.result.cycles != answer.result.launches * compiled.program.cycles:
             answer.problems.append(f"{answer.result.cycles} cycles for {answer.result.launches} launches")
         if not judge.done or judge.answer != answer.generation.answer:

@@ -88,12 +88,12 @@ class SxmCore(Core):
                  QueueKind.SXM_PERMUTE: self._permute, QueueKind.SXM_DISTRIBUTE: self._distribute,
                  QueueKind.SXM_ROTATE: self._rotate, QueueKind.SXM_TRANSPOSE: self._transpose,
                  QueueKind.HOST: self._mail}
-        units, self._operands = [], Operands(m, self)
+        units, self._checked = [], Operands(m, self)
         for q, (kind, n) in enumerate(QUEUES):
             name = f"{kind.value}{n}"
             word = instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=name)
             units.append(build[kind](m, n, word, name))
-        reporting = self._operands.report()
+        reporting = self._checked.report()
         failed = Signal()
         m.d.sync += failed.eq(Cat(unit.error for unit in units).any())
         m.d.comb += self.error.eq(failed)
@@ -108,7 +108,7 @@ class SxmCore(Core):
     def _shift(self, m, n, word, name):
         active, field = is_a(word, Shift), fields(Shift, word)
         port = self.shift[n]
-        ((data,), driven) = self._operands.sample(field["stream"], active, name=name)
+        ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
         valid = _operands(m, active, port, name, stream=field["out_stream"], data=data,
                           amount=field["amount"], up=field["up"], fill=field["fill"])
         result = self.shifted[n]
@@ -117,7 +117,7 @@ class SxmCore(Core):
 
     def _select(self, m, n, word, name):
         active, field = is_a(word, Select), fields(Select, word)
-        samples = {key: self._operands.sample(field[f"{key}stream"], active, name=f"{name}_{key}data")
+        samples = {key: self._checked.sample(field[f"{key}stream"], active, name=f"{name}_{key}data")
                    for key in ("", "other_", "mask_")}
         (((data,), driven), ((other,), other_driven), ((mask,), mask_driven)) = samples.values()
         held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
@@ -132,8 +132,8 @@ class SxmCore(Core):
 
     def _permute(self, m, n, word, name):
         active, field = is_a(word, Permute), fields(Permute, word)
-        ((data,), driven) = self._operands.sample(field["stream"], active, name=name)
-        maps = [self._operands.sample(field["map_stream"] | half, active, name=f"{name}_map{half}")
+        ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
+        maps = [self._checked.sample(field["map_stream"] | half, active, name=f"{name}_map{half}")
                 for half in range(2)]
         (((low,), low_driven), ((high,), high_driven)) = maps
         valid = _operands(m, active, self.permute, name, stream=field["out_stream"], data=data,
@@ -144,8 +144,8 @@ class SxmCore(Core):
 
     def _distribute(self, m, n, word, name):
         active, field = is_a(word, Distribute), fields(Distribute, word)
-        ((data,), driven) = self._operands.sample(field["stream"], active, name=name)
-        ((index,), map_driven) = self._operands.sample(field["map_stream"], active, name=f"{name}_map")
+        ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
+        ((index,), map_driven) = self._checked.sample(field["map_stream"], active, name=f"{name}_map")
         held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
                                  "index": Out(DATA_BITS)}).create()
         valid = _operands(m, active, held, name, stream=field["out_stream"], data=data,
@@ -157,7 +157,7 @@ class SxmCore(Core):
 
     def _rotate(self, m, n, word, name):
         active, field = is_a(word, Rotate), fields(Rotate, word)
-        ((data,), driven) = self._operands.sample(field["stream"], active, name=name)
+        ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
         held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
                                  "large": Out(1)}).create()
         valid = _operands(m, active, held, name, stream=field["out_stream"], data=data,
@@ -172,7 +172,7 @@ class SxmCore(Core):
 
     def _transpose(self, m, n, word, name):
         active, field = is_a(word, Transpose), fields(Transpose, word)
-        words, driven = self._operands.sample(field["stream"], active, name=name, size=LANES)
+        words, driven = self._checked.sample(field["stream"], active, name=name, size=LANES)
         valid = Signal(name=f"{name}_valid")
         stream = Signal(STREAM_BITS + 1, name=f"{name}_stream", reset_less=True)
         rows = [Signal(DATA_BITS, name=f"{name}_row{i:x}", reset_less=True) for i in range(LANES)]
