@@ -14,6 +14,8 @@ from isa.geometry import LANES
 from isa.issue import Issue
 from isa.streams import STREAM_IDS, STREAMS
 
+from .ecc import encode
+
 HEADER = np.dtype([("cycle", "<u4"), ("boundary", "<u2"), ("superlane", "<u2"), ("driven", "<u8")])
 WORD_BYTES = LANES + 2   # 16 data bytes, then the 9 check bits in two bytes
 
@@ -40,6 +42,14 @@ class Trace:
         headers = np.concatenate([t.headers for t in traces])
         headers["cycle"] += np.repeat(np.arange(len(traces), dtype=np.uint32) * cycles, [len(t.headers) for t in traces])
         return Trace(headers, np.concatenate([t.words for t in traces]))
+
+
+def with_check_bits(data: np.ndarray) -> np.ndarray:
+    """Words as a trace has them: uint8 [..., 16] to [..., 18]."""
+    words = np.empty((*data.shape[:-1], WORD_BYTES), np.uint8)
+    words[..., :LANES] = data
+    words[..., LANES:] = encode(data)[..., None] >> np.array([0, 8], np.uint16)
+    return words
 
 
 class Index:
@@ -71,10 +81,8 @@ class Index:
 
     def trace(self, vectors: np.ndarray, image: int = 0) -> Trace:
         """The trace of one image; vectors as in golden.chip.Result."""
-        words = np.zeros((len(self.vector), WORD_BYTES), np.uint8)
-        split = np.ascontiguousarray(vectors[:, image]).reshape(-1, LANES)
-        words[:, :LANES] = split[self.vector.astype(np.int64) * self.plan.geometry.superlanes + self.superlane]
-        return Trace(self.headers, words)
+        split = with_check_bits(np.ascontiguousarray(vectors[:, image]).reshape(-1, LANES))
+        return Trace(self.headers, split[self.vector.astype(np.int64) * self.plan.geometry.superlanes + self.superlane])
 
     def producer(self, word: int) -> tuple[Issue, str]:
         """The issue that drove a trace word, and its model operation."""

@@ -12,12 +12,14 @@ from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.fault import StreamFault
 from hdl.host import CYCLE_BITS, HEMISPHERES, LEVEL_BITS, Host, Readback, axi_ports, axil_ports, mem_tile
 from hdl.icu import Icu
 from hdl.mem import MemTile, mem_host_port
 from hdl.monitor import CYCLE_BITS as MONITOR_CYCLE_BITS
 from hdl.monitor import SrfMonitor
 from hdl.mxm import Mxm
+from hdl.operands import Collector, PlacedReport, place
 from hdl.stamp import stamp
 from hdl.stream import WORD_BITS, StreamSide
 from hdl.sxm import Sxm
@@ -90,21 +92,23 @@ class Superlane(wiring.Component):
 
     e_in, w_in: stream registers of the SXMs: eastward at the west end, westward at the east end. e_out, w_out: stream
     registers of the outermost tiles. issue_<q>_in, issue_<q>_out: issue bus of queue q from the south and to the north.
-    error, bank_conflict: one bit for each group of :func:`row_groups`. superlane: position of this one.
+    error, bank_conflict: one bit for each group of :func:`row_groups`. report: of all its tiles, one cycle after them.
+    superlane: position of this one.
 
     Host: see :func:`hdl.host.bus_ports`; tile has one bit for each MEM group, west to east; read_data is 0 if there was
-    no read, so that rows can be OR-ed. enable, cycle: for the monitors. sim_load, sim_dump: see sim/rtl/lpu_sram.v.
+    no read, so that rows can be OR-ed. enable, cycle: for monitors and faults. sim_load, sim_dump: see sim/rtl/lpu_sram.v.
     """
 
-    def __init__(self, *, geometry: Geometry, tiles: tuple[type, ...], monitors: bool):
-        self.geometry, self.tiles, self.monitors = geometry, tiles, monitors
+    def __init__(self, *, geometry: Geometry, tiles: tuple[type, ...], monitors: bool, faults: bool):
+        self.geometry, self.tiles, self.monitors, self.faults = geometry, tiles, monitors, faults
         port = mem_host_port(geometry).members
         buses = _buses(geometry)
         super().__init__({
             "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
             **{f"{name}_in": In(width) for name, width in buses.items()},
             **{f"{name}_out": Out(width) for name, width in buses.items()},
-            "error": Out(len(tiles)), "bank_conflict": Out(len(tiles)), "superlane": In(POSITION_BITS),
+            "error": Out(len(tiles)), "bank_conflict": Out(len(tiles)), "report": Out(PlacedReport()),
+            "superlane": In(POSITION_BITS),
             "tile": In(2 * geometry.mem_groups), "select": In(port["select"].shape), "write": In(1),
             "address": In(port["address"].shape), "data": In(WORD_BITS), "read_data": Out(WORD_BITS),
             "enable": In(1), "cycle": In(MONITOR_CYCLE_BITS), "sim_load": In(1), "sim_dump": In(1),
@@ -125,6 +129,7 @@ class Superlane(wiring.Component):
         m.d.comb += self.error.eq(Cat(tile.error for tile in row.values()))
         for group, _, _ in _mem_groups(g):
             m.d.comb += self.bank_conflict[group - groups[0]].eq(row[group].bank_conflict)
+        self._reports(m, row)
         self._memories(m, row)
         if self.monitors:
             east = [self.e_in, *(tile.e_out for tile in row.values())]
@@ -136,11 +141,20 @@ class Superlane(wiring.Component):
     def _streams(self, m, row):
         _share(row[0], e_in=self.e_in)
         _share(row[-1], w_in=self.w_in)
-        for left, right in zip(row, row[1:]):
-            _share(right, e_in=left.e_out)
-            _share(left, w_in=right.w_out)
+        for boundary, (left, right) in enumerate(zip(row, row[1:]), start=row_groups(self.geometry)[1]):
+            east, west = left.e_out, right.w_out
+            if self.faults:
+                east, west = _fault(m, f"fault_{boundary}", boundary, self.superlane, self.enable, self.cycle, east, west)
+            _share(right, e_in=east)
+            _share(left, w_in=west)
         wiring.connect(m, row[-1].e_out, wiring.flipped(self.e_out))
         wiring.connect(m, row[0].w_out, wiring.flipped(self.w_out))
+
+    def _reports(self, m, row):
+        m.submodules.collector = collector = stamp(Collector, count=len(row))
+        for source, (group, tile) in zip(collector.sources, row.items(), strict=True):
+            place(m, tile.report, source, group=group, superlane=self.superlane)
+        wiring.connect(m, collector.out, wiring.flipped(self.report))
 
     def _memories(self, m, row):
         """The host's way to MEM, and the numbers by which simulation knows the memories."""
@@ -164,11 +178,12 @@ class Chip(wiring.Component):
 
     axi_*: AXI4 to the memories; axil_*: AXI4-Lite to the registers, see :mod:`isa.hostmap`. running, cycle: of the host
     port, for benches that wait. sim_load, sim_dump: simulation's way to the memories, see sim/rtl/lpu_sram.v.
-    monitors: record every stream register in cycles 0 .. done-1 (simulation only). tiles: see :class:`TileSet`.
+    monitors: record every stream register in cycles 0 .. done-1 (simulation only). faults: simulation can flip bits of every
+    stream register. tiles: see :class:`TileSet`.
     """
 
-    def __init__(self, *, geometry: Geometry, monitors: bool = True, tiles: TileSet | None = None):
-        self.geometry, self.monitors, self.tiles = geometry, monitors, tiles or TileSet()
+    def __init__(self, *, geometry: Geometry, monitors: bool = True, faults: bool = False, tiles: TileSet | None = None):
+        self.geometry, self.monitors, self.faults, self.tiles = geometry, monitors, faults, tiles or TileSet()
         super().__init__({**axi_ports(), **axil_ports(), "running": Out(1), "cycle": Out(CYCLE_BITS),
                           "sim_load": In(1), "sim_dump": In(1)})
 
@@ -177,7 +192,7 @@ class Chip(wiring.Component):
         g, tiles = self.geometry, self.tiles
         m.submodules.host = host = stamp(Host, geometry=g)
         m.submodules.icu = icu = stamp(tiles.icu, geometry=g)
-        rows = [stamp(Superlane, geometry=g, tiles=tiles.row(g, k), monitors=self.monitors)
+        rows = [stamp(Superlane, geometry=g, tiles=tiles.row(g, k), monitors=self.monitors, faults=self.faults)
                 for k in range(g.superlanes)]
         for k, row in enumerate(rows):
             m.submodules[f"superlane_{k}"] = row
@@ -185,26 +200,36 @@ class Chip(wiring.Component):
         for h, letter in enumerate("we"):
             m.submodules[f"sxm_{letter}"] = columns[g.sxm_group(h)] = stamp(tiles.sxm, geometry=g)
             m.submodules[f"mxm_{letter}"] = columns[g.mxm_group(h)] = stamp(tiles.mxm, geometry=g)
-        self._streams(rows, columns)
+        self._streams(m, host, rows, columns)
         self._instructions(m, icu, rows, columns)
         self._host(m, host, icu)
         self._errors(m, host, rows, columns)
+        self._reports(m, host, rows, columns)
         self._memory_bus(m, host, icu, rows, columns)
         if self.monitors:
             self._monitors(m, host, columns)
         return m
 
-    def _streams(self, rows, columns):
+    def _streams(self, m, host, rows, columns):
         """East and west, from group to group; nothing enters at the chip's edges."""
         g = self.geometry
         mxm_w, sxm_w = columns[g.mxm_group(0)], columns[g.sxm_group(0)]
         mxm_e, sxm_e = columns[g.mxm_group(1)], columns[g.sxm_group(1)]
-        for row, e_in, w_in in zip(rows, sxm_w.e_out, sxm_e.w_out):
+        west_ends, east_ends = [row.w_out for row in rows], [row.e_out for row in rows]
+        sxm_w.e_in, mxm_w.w_in = self._boundary(m, host, g.sxm_group(0), mxm_w.e_out, sxm_w.w_out)
+        into_rows_east, sxm_w.w_in = self._boundary(m, host, g.sxm_group(0) + 1, sxm_w.e_out, west_ends)
+        sxm_e.e_in, into_rows_west = self._boundary(m, host, g.sxm_group(1), east_ends, sxm_e.w_out)
+        mxm_e.e_in, sxm_e.w_in = self._boundary(m, host, g.mxm_group(1), sxm_e.e_out, mxm_e.w_out)
+        for row, e_in, w_in in zip(rows, into_rows_east, into_rows_west):
             _share(row, e_in=e_in, w_in=w_in)
-        _share(sxm_w, e_in=mxm_w.e_out, w_in=[row.w_out for row in rows])
-        _share(sxm_e, w_in=mxm_e.w_out, e_in=[row.e_out for row in rows])
-        _share(mxm_w, w_in=sxm_w.w_out)
-        _share(mxm_e, e_in=sxm_e.e_out)
+
+    def _boundary(self, m, host, boundary, east, west):
+        """What all superlanes see of both directions at a boundary."""
+        if not self.faults:
+            return east, west
+        sides = [_fault(m, f"fault_{boundary}_{k}", boundary, k, host.running, host.cycle[:MONITOR_CYCLE_BITS], *pair)
+                 for k, pair in enumerate(zip(east, west))]
+        return tuple(list(side) for side in zip(*sides))
 
     def _instructions(self, m, icu, rows, columns):
         """North, from the queues through the superlanes; SXMs and MXMs hand theirs on by themselves."""
@@ -234,6 +259,18 @@ class Chip(wiring.Component):
         for i, group in enumerate(row_groups(self.geometry)):
             m.d.comb += [host.undriven[group].eq(Cat(row.error[i] for row in rows).any()),
                          host.bank_conflict[group].eq(Cat(row.bank_conflict[i] for row in rows).any())]
+
+    def _reports(self, m, host, rows, columns):
+        """Reports on wrong words: two collectors on the way of every tile, so that all take equally long."""
+        m.submodules.collector = last = stamp(Collector, count=len(rows) + len(columns))
+        for row, source in zip(rows, last.sources):
+            wiring.connect(m, row.report, source)
+        for (group, column), source in zip(columns.items(), last.sources[len(rows):], strict=True):
+            m.submodules[f"collector_{group}"] = collector = stamp(Collector, count=len(rows))
+            for k, report in enumerate(column.report):
+                place(m, report, collector.sources[k], group=group, superlane=k)
+            wiring.connect(m, collector.out, source)
+        wiring.connect(m, last.out, host.report)
 
     def _memory_bus(self, m, host, icu, rows, columns):
         """The host's way to MEM, the queues' text and the mailboxes."""
@@ -283,6 +320,14 @@ def _monitor(m, name, boundary, superlane, enable, cycle, east, west):
     _share(monitor, east=east, west=west)
     m.d.comb += [monitor.enable.eq(enable), monitor.cycle.eq(cycle), monitor.boundary.eq(boundary),
                  monitor.superlane.eq(superlane)]
+
+
+def _fault(m, name, boundary, superlane, enable, cycle, east, west):
+    """Both directions behind a place where simulation can flip bits."""
+    m.submodules[name] = fault = stamp(StreamFault)
+    _share(fault, east=east, west=west)
+    m.d.comb += [fault.enable.eq(enable), fault.cycle.eq(cycle), fault.boundary.eq(boundary), fault.superlane.eq(superlane)]
+    return fault.east_out, fault.west_out
 
 
 def _share(component, **ports):

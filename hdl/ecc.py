@@ -6,6 +6,8 @@
 Both are functions that add named signals to a module, one per stage, so that a slice can put them where its pipeline wants
 them.
 
+A slice with many words stamps :class:`Encoder` and :class:`Decoder`: the simulator compiles them once for all words.
+
 Simulation speed decides the form. The parity of a row is taken of two machine words of 64 bits that are masked, XOR-ed and
 reduced once. The masks open with ``enable``: masks that are constants are taken apart bit by bit on their way to the
 simulator, which then needs ten times as long, so let ``enable`` be a signal (a constant 1 is right but slow). Without it
@@ -13,12 +15,16 @@ nothing is computed, and what only a wrong word needs stands behind the test for
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 
-from amaranth import Cat, Module, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
-from isa.ecc import CHECK_BITS, CHECK_COLUMNS, DATA_BITS, DATA_COLUMNS, ROWS, WORD_BITS
+from isa.ecc import CHECK_BITS, DATA_BITS, ROWS, WORD_BITS
 
-__all__ = ["Decoded", "check_bits", "decode", "encode"]
+__all__ = ["Decoded", "Decoder", "Encoder", "check_bits", "decode", "encode"]
 
 _HALF = DATA_BITS // 2
 
@@ -38,32 +44,45 @@ class Decoded:
     syndrome: Signal
 
 
-def check_bits(m: Module, data: Value, *, name: str, enable: Value) -> Signal:
-    """The 9 check bits of 128 data bits; 0 without enable."""
+def check_bits(m: Module, data: Value, *, name: str, enable: Value, rows: list | None = None) -> Signal:
+    """The 9 check bits of 128 data bits; 0 without enable. rows: masks of this enable, if there are some already."""
     if len(data) != DATA_BITS:
         raise ValueError(f"check_bits: {name} has {len(data)} bits, not {DATA_BITS}")
+    rows = rows or _masks(m, name=name, enable=enable)
     check = Signal(CHECK_BITS, name=f"{name}_check")
     halves = [Signal(_HALF, name=f"{name}_half{i}") for i in range(2)]
+    folds = [Signal(_HALF, name=f"{name}_row{r}") for r in range(CHECK_BITS)]   # with the parity of the row's data bits
     m.d.comb += Cat(halves).eq(data)
-    folds = [_fold(m, halves, row, enable, name=f"{name}_row{r}") for r, row in enumerate(ROWS)]
     with m.If(enable):
+        m.d.comb += [fold.eq(halves[0] & low ^ halves[1] & high) for fold, (low, high) in zip(folds, rows, strict=True)]
         m.d.comb += check.eq(Cat(fold.xor() for fold in folds))
     return check
 
 
-def _fold(m, halves, row, enable, *, name):
-    """A word with the parity of the data bits in a row of the matrix."""
-    masks = [Signal(_HALF, name=f"{name}_mask{i}") for i in range(2)]
-    fold = Signal(_HALF, name=name)
+def _masks(m, *, name, enable):
+    """The rows of the matrix as masks of two halves, [row][half] of 64 bits; 0 without enable."""
+    rows = [[Signal(_HALF, name=f"{name}_row{r}_mask{i}") for i in range(2)] for r in range(CHECK_BITS)]
     with m.If(enable):
-        m.d.comb += [mask.eq(row >> _HALF * i & (1 << _HALF) - 1) for i, mask in enumerate(masks)]
-        m.d.comb += fold.eq(halves[0] & masks[0] ^ halves[1] & masks[1])
-    return fold
+        m.d.comb += [mask.eq(row >> _HALF * i & (1 << _HALF) - 1)
+                     for row, halves in zip(ROWS, rows, strict=True) for i, mask in enumerate(halves)]
+    return rows
 
 
-def encode(m: Module, data: Value, *, name: str, enable: Value) -> Value:
+def _at_column(syndrome, rows):
+    """A 1 for every data bit whose column is the syndrome, in two halves: all bits at once, row by row."""
+    return [reduce(and_, [Mux(bit, row[i], ~row[i]) for bit, row in zip(syndrome, rows, strict=True)]) for i in range(2)]
+
+
+def _at_check_column(syndrome):
+    """1 if a syndrome that is not 0 is the column of a check bit."""
+    return (syndrome & (syndrome - 1)[:CHECK_BITS]) == 0
+
+
+def encode(m: Module, data: Value, *, name: str, enable: Value) -> Signal:
     """The word of 137 bits of 128 data bits: data low, check bits above. Without enable the check bits are 0."""
-    return Cat(data, check_bits(m, data, name=name, enable=enable))
+    word = Signal(WORD_BITS, name=f"{name}_word")
+    m.d.comb += word.eq(Cat(data, check_bits(m, data, name=name, enable=enable)))
+    return word
 
 
 def decode(m: Module, word: Value, *, name: str, enable: Value) -> Decoded:
@@ -73,13 +92,43 @@ def decode(m: Module, word: Value, *, name: str, enable: Value) -> Decoded:
     data, check = word[:DATA_BITS], word[DATA_BITS:]
     syndrome, fixed = Signal(CHECK_BITS, name=f"{name}_syndrome"), Signal(DATA_BITS, name=f"{name}_data")
     corrected, uncorrectable = Signal(name=f"{name}_corrected"), Signal(name=f"{name}_uncorrectable")
-    own = check_bits(m, data, name=name, enable=enable)
+    rows = _masks(m, name=name, enable=enable)
+    own = check_bits(m, data, name=name, enable=enable, rows=rows)
     with m.If(enable):
         m.d.comb += syndrome.eq(own ^ check)
     m.d.comb += fixed.eq(data)
     with m.If(syndrome.any()):
-        flip, known = Signal(DATA_BITS, name=f"{name}_flip"), Signal(name=f"{name}_known")
-        m.d.comb += flip.eq(Cat(syndrome == column for column in DATA_COLUMNS))
-        m.d.comb += known.eq(flip.any() | Cat(syndrome == column for column in CHECK_COLUMNS).any())
-        m.d.comb += [fixed.eq(data ^ flip), corrected.eq(known), uncorrectable.eq(~known)]
+        flips, known = [Signal(_HALF, name=f"{name}_flip{i}") for i in range(2)], Signal(name=f"{name}_known")
+        m.d.comb += [flip.eq(found) for flip, found in zip(flips, _at_column(syndrome, rows), strict=True)]
+        m.d.comb += [known.eq(Cat(flips).any() | _at_check_column(syndrome)), fixed.eq(data ^ Cat(flips)),
+                     corrected.eq(known), uncorrectable.eq(~known)]
     return Decoded(fixed, corrected, uncorrectable, syndrome)
+
+
+class Encoder(wiring.Component):
+    """check: the check bits of data in the same cycle; 0 without enable."""
+
+    enable: In(1)
+    data: In(DATA_BITS)
+    check: Out(CHECK_BITS)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.check.eq(check_bits(m, self.data, name="own", enable=self.enable))
+        return m
+
+
+class Decoder(wiring.Component):
+    """data, corrected, uncorrectable: what :func:`decode` makes of word in the same cycle."""
+
+    enable: In(1)
+    word: In(WORD_BITS)
+    data: Out(DATA_BITS)
+    corrected: Out(1)
+    uncorrectable: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        found = decode(m, self.word, name="own", enable=self.enable)
+        m.d.comb += [self.data.eq(found.data), self.corrected.eq(found.corrected), self.uncorrectable.eq(found.uncorrectable)]
+        return m

@@ -6,16 +6,18 @@ The address map is :mod:`isa.hostmap`. :class:`HostMemory` turns AXI4 bursts int
 """
 
 from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from isa import hostmap
 from isa.geometry import QUEUE_DEPTH, SLICES_PER_GROUP, Geometry
 from isa.hostmap import AXI_ADDRESS_BITS, AXIL_ADDRESS_BITS, DATA_BYTES
-from isa.timing import drain
+from isa.timing import ECC_REPORT, drain
 
-from .stream import DATA_BITS, WORD_BITS, with_check_bits
+from .ecc import decode, encode
+from .operands import TOTAL_BITS, PlacedReport
+from .stream import DATA_BITS, WORD_BITS
 from .sxm.mailbox import LEVEL_BITS
 
 ID_BITS = 4
@@ -86,7 +88,7 @@ def run_ports(geometry: Geometry) -> dict:
         "undriven": In(groups), "bank_conflict": In(groups),
         "mail_pop": Out(HEMISPHERES), "mail_push": Out(HEMISPHERES), "mail_clear": Out(1),
         "mail_waiting": In(HEMISPHERES * LEVEL_BITS), "mail_held": In(HEMISPHERES * LEVEL_BITS),
-        "mail_full": In(HEMISPHERES), "mail_empty": In(HEMISPHERES),
+        "mail_full": In(HEMISPHERES), "mail_empty": In(HEMISPHERES), "report": In(PlacedReport()),
     }
 
 
@@ -150,6 +152,9 @@ class HostMemory(wiring.Component):
     burst that is not INCR or too wide answers SLVERR; neither changes anything. A write burst answers the worst of its
     beats. Mailboxes are not locked; a write that has not all strobes or meets a full one answers SLVERR.
 
+    Data written gets its check bits here, and words read from memories and mailboxes are corrected; read_report says so one
+    cycle later. Texts of queues have no check bits.
+
     locked: a run is going on or about to start. quiet: no access is under way, so that it may start. inbox_full: of each
     hemisphere. Bus: bus_ports.
     """
@@ -157,7 +162,7 @@ class HostMemory(wiring.Component):
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
         super().__init__({**axi_ports(), **bus_ports(geometry), "locked": In(1), "quiet": Out(1),
-                          "inbox_full": In(HEMISPHERES)})
+                          "inbox_full": In(HEMISPHERES), "read_report": Out(PlacedReport())})
 
     def elaborate(self, platform):
         m = Module()
@@ -165,7 +170,7 @@ class HostMemory(wiring.Component):
         m.submodules.reads = reads = Burst()
         m.submodules.fifo = fifo = SyncFIFO(width=DATA_BITS + ID_BITS + 2 + 1, depth=READ_FIFO)
         request = _Request(m, self)
-        pipe = _ReadPipe(m, request, self.read_data)
+        pipe = _ReadPipe(m, request, self)
         merging, writing = self._write_side(m, writes, request, pipe)
         self._read_side(m, reads, request, pipe, fifo, writing)
         m.d.comb += self.quiet.eq(~pipe.busy & ~request.sent & ~merging)
@@ -286,6 +291,8 @@ class _Request:
                  for h in range(HEMISPHERES) for i in range(g.mem_groups) for k in range(g.superlanes)]
         queues = [queue == q for q in range(len(g.queues))]
         mailboxes = [(hemisphere == h) & (superlane == k) for h in range(HEMISPHERES) for k in range(g.superlanes)]
+        self._place(m, g, region, hemisphere, group, superlane)
+        encoded = encode(m, self.data, name="written", enable=self.writing)
         m.d.sync += self.sent.eq(self.access)
         with m.If(self.access | self.sent):
             m.d.sync += [
@@ -298,25 +305,44 @@ class _Request:
                 host.address.eq(Mux(region == hostmap.QUEUES, _slice(self.address, _QUEUES["entry"]),
                                     _slice(self.address, _WORD))),
                 host.select.eq(mem_slice[:within]), host.write.eq(self.writing),
-                host.data.eq(with_check_bits(self.data)),
+                host.data.eq(encoded),
             ]
+
+    def _place(self, m, g, region, hemisphere, group, superlane):
+        """What a report on the word that is read says: where it is, and whether it has check bits at all."""
+        self.group, self.superlane = Signal(hostmap.register("ECC_DOUBLE").field("group").width), superlane
+        self.checked = Signal()
+        m.d.comb += self.checked.eq(self.access & (region != hostmap.QUEUES))
+        with m.If(region == hostmap.MAILBOXES):
+            m.d.comb += self.group.eq(Mux(hemisphere, g.sxm_group(1), g.sxm_group(0)))
+        with m.Else():
+            m.d.comb += self.group.eq(Mux(hemisphere, g.vxm_group + 1 + group, g.vxm_group - 1 - group))
 
 
 class _ReadPipe:
     """What is known of the reads on their way: as long as the bus takes, then the word arrives."""
 
-    def __init__(self, m, request, read_data):
-        entry = Cat(request.reading & ~request.merge, request.reading & request.merge, request.access, request.last,
-                    request.response, request.id)
-        stages = [Signal(len(entry), name=f"pipe_{i}") for i in range(READ_LATENCY + 1)]
-        for stage, previous in zip(stages, [entry, *stages]):
-            m.d.sync += stage.eq(previous)
-        self.busy = Cat(stage[:2] for stage in stages).any()
-        self.data = Signal(DATA_BITS, name="pipe_data")
+    def __init__(self, m, request, host):
+        shape = data.StructLayout({
+            "read": 1, "merge": 1, "access": 1, "last": 1, "response": 2, "id": ID_BITS, "checked": 1,
+            "group": len(request.group), "superlane": len(request.superlane)})
+        stages = [Signal(shape, name=f"pipe_{i}") for i in range(READ_LATENCY + 1)]
         out = stages[-1]
-        self.read_done, self.merge_done, access, self.last = out[0], out[1], out[2], out[3]
-        self.response, self.id = out[4:6], out[6:]
-        m.d.comb += self.data.eq(Mux(access, read_data[:DATA_BITS], 0))
+        m.d.sync += [stages[0].eq(Cat(
+            request.reading & ~request.merge, request.reading & request.merge, request.access, request.last,
+            request.response, request.id, request.checked, request.group, request.superlane)),
+            *(stage.eq(previous) for stage, previous in zip(stages[1:], stages))]
+        self.busy = Cat((stage.read, stage.merge) for stage in stages).any()
+        self.read_done, self.merge_done, self.last = out.read, out.merge, out.last
+        self.response, self.id = out.response, out.id
+        checking = Signal()
+        m.d.comb += checking.eq(out.checked & (out.read | out.merge))
+        word = decode(m, host.read_data, name="word", enable=checking)
+        self.data = Signal(DATA_BITS, name="pipe_data")
+        m.d.comb += self.data.eq(Mux(out.access, word.data, 0))
+        report = host.read_report
+        m.d.sync += [report.corrected.eq(word.corrected), report.uncorrectable.eq(word.uncorrectable),
+                     report.group.eq(out.group), report.superlane.eq(out.superlane)]
 
 
 _RESET = {"LAUNCHES": 1}   # the other registers are 0
@@ -337,12 +363,14 @@ class HostControl(wiring.Component):
     For each hemisphere: mail_waiting and mail_held, vectors in the output and the input mailbox; mail_pop, mail_push: one
     cycle; mail_full and mail_empty: pulses of an Emit that found no room and of a Take that found nothing. mail_clear: one
     cycle. inbox_full: for the memory port.
+
+    report: of all tiles, on words that they sampled ECC_REPORT - 1 cycles before; read_report: of the memory port.
     """
 
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
         super().__init__({**axil_ports(), **run_ports(geometry), "locked": Out(1), "quiet": In(1),
-                          "inbox_full": Out(HEMISPHERES)})
+                          "inbox_full": Out(HEMISPHERES), "read_report": In(PlacedReport())})
 
     def elaborate(self, platform):
         m = Module()
@@ -488,12 +516,30 @@ class HostControl(wiring.Component):
                              values[f"PARKED{i}"].eq(self.parked[32 * i:32 * i + 32])]
         with m.If(expired):
             m.d.sync += watchdog.eq(1)
+        self._words(m, values)
         with m.If(clear):
             m.d.sync += [watchdog.eq(0), *(values[r.name].eq(0) for r in hostmap.REGISTERS if r.sticky)]
         summary = {"watchdog": watchdog, **{name.lower(): values[name].any() for name in
                                             ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT")},
-                   "mailbox": values["MAILBOX_ERROR"].any()}
+                   "mailbox": values["MAILBOX_ERROR"].any(), "ecc_corrected": values["ECC_CORRECTED"].any(),
+                   "ecc_double": values["ECC_DOUBLE"].any()}
         m.d.comb += [values["STATUS"][status.field(name).lo].eq(bit) for name, bit in summary.items()]
+
+    def _words(self, m, values):
+        """Wrong words: how many were corrected, and the first that could not be."""
+        tiles, own, register = self.report, self.read_report, hostmap.register("ECC_DOUBLE")
+        count, total = Signal(TOTAL_BITS + 1), Signal(33)
+        with m.If(tiles.corrected.any() | own.corrected.any()):
+            m.d.comb += [count.eq(tiles.corrected + own.corrected), total.eq(values["ECC_CORRECTED"] + count)]
+            m.d.sync += values["ECC_CORRECTED"].eq(Mux(total[-1], (1 << 32) - 1, total))
+        first, valid = values["ECC_DOUBLE"], register.field("valid").lo
+        with m.If((tiles.uncorrectable | own.uncorrectable) & ~first[valid]):
+            m.d.sync += [first[valid].eq(1), first[register.field("host").lo].eq(~tiles.uncorrectable),
+                         values["ECC_DOUBLE_CYCLE"].eq(self.cycle - Mux(tiles.uncorrectable, ECC_REPORT - 1, 0))]
+            for name in ("group", "superlane", "stream"):
+                field = register.field(name)
+                m.d.sync += first[field.lo:field.lo + field.width].eq(
+                    Mux(tiles.uncorrectable, getattr(tiles, name), getattr(own, name)))
 
     def _first_queue(self, m, pulses, register, value):
         valid, queue = register.field("valid"), register.field("queue")
@@ -526,7 +572,7 @@ class Readback(wiring.Component):
         return m
 
 
-_INTERNAL = ("locked", "quiet", "inbox_full")   # between the parts of the host port
+_INTERNAL = ("locked", "quiet", "inbox_full", "read_report")   # between the parts of the host port
 
 
 class Host(wiring.Component):
@@ -548,7 +594,11 @@ class Host(wiring.Component):
                 if name in _INTERNAL:
                     continue
                 inside, outside = getattr(part, name), getattr(self, name)
-                m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
+                if member.is_signature:
+                    wiring.connect(m, inside, wiring.flipped(outside))
+                else:
+                    m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
         m.d.comb += [memory.locked.eq(control.locked), control.quiet.eq(memory.quiet),
                      memory.inbox_full.eq(control.inbox_full)]
+        wiring.connect(m, memory.read_report, control.read_report)
         return m

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated
 from hdl.decode import fields, instruction_register, is_a
+from hdl.operands import Operands, Report
 from hdl.sram import ID_BITS, Sram
 from hdl.stream import STREAM_BITS, WORD_BITS, Drive, StreamSide, sample, split_drive, stream_registers
 from isa.geometry import SLICES_PER_GROUP, Geometry, QueueKind
@@ -53,7 +54,8 @@ class MemTile(Gated):
     e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
     issue_in[i]: issue bus of slice i of the group, in the order of slice numbers; opcode 0 when empty.
     error: 1 for one cycle, t+2, if Write, Gather or Scatter sampled a stream that nobody drove. bank_conflict: 1 for
-    one cycle, t+2, if both addresses of a ReadWrite are in one bank.
+    one cycle, t+2, if both addresses of a ReadWrite are in one bank. report: of the maps sampled in t+1, in t+2; all other
+    words pass with their check bits, unlooked at.
     host: see :class:`HostPort`; must not be valid while an instruction is in the tile.
     id: SRAM id of slice 0 of the group (isa.hostmap.sram_id), id_step: difference between neighbouring slices.
     sim_load, sim_dump: see sim/rtl/lpu_sram.v.
@@ -73,7 +75,7 @@ def _ports(geometry: Geometry) -> dict:
     return {
         "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
         "issue_in": In(ISSUE_BITS).array(SLICES_PER_GROUP), "issue_out": Out(ISSUE_BITS).array(SLICES_PER_GROUP),
-        "error": Out(1), "bank_conflict": Out(1), "host": In(mem_host_port(geometry)),
+        "error": Out(1), "bank_conflict": Out(1), "report": Out(Report()), "host": In(mem_host_port(geometry)),
         "id": In(ID_BITS), "id_step": In(ID_BITS), "sim_load": In(1), "sim_dump": In(1),
     }
 
@@ -87,7 +89,9 @@ class MemCore(Core):
 
     def elaborate(self, platform):
         m = Module()
-        slices = [_Slice.build(m, self, i) for i in range(SLICES_PER_GROUP)]
+        maps = Operands(m, self)
+        slices = [_Slice.build(m, self, maps, i) for i in range(SLICES_PER_GROUP)]
+        reporting = maps.report()
         error, bank_conflict = Signal(), Signal()
         m.d.sync += [error.eq(reduce(or_, [part.undriven for part in slices])),
                      bank_conflict.eq(reduce(or_, [part.bank_conflict for part in slices]))]
@@ -98,7 +102,7 @@ class MemCore(Core):
             stream_registers(m, incoming, outgoing, drives, name=name)
         opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
         m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, error, bank_conflict,
-                                        *(part.pending for part in slices)).any())
+                                        reporting, *(part.pending for part in slices)).any())
         return m
 
 
@@ -116,9 +120,9 @@ class _Slice:
     pending: Value
 
     @classmethod
-    def build(cls, m: Module, tile: MemCore, i: int) -> "_Slice":
+    def build(cls, m: Module, tile: MemCore, maps: Operands, i: int) -> "_Slice":
         word = instruction_register(m, tile.issue_in[i], tile.issue_out[i], QueueKind.MEM, name=f"slice{i}")
-        access = _Access(m, tile, i, word)
+        access = _Access(m, tile, maps, i, word)
         r_data = _memory(m, tile, i, access)
         driving, zero = Signal(name=f"driving{i}"), Signal(name=f"zero{i}", reset_less=True)
         stream = Signal(STREAM_BITS + 1, name=f"stream{i}", reset_less=True)
@@ -140,7 +144,7 @@ class _Access:
     cycle, zeros unless it reads. undriven, bank_conflict: errors. host: the host uses the slice.
     """
 
-    def __init__(self, m, tile, i, word):
+    def __init__(self, m, tile, maps, i, word):
         def signal(width, name):
             return Signal(width, name=f"{name}{i}")
 
@@ -150,7 +154,7 @@ class _Access:
         bits = _address_bits(tile.geometry)
         (data,), data_driven = sample(m, tile.e_in, tile.w_in, either["write_stream"], writes | scatters,
                                       name=f"data{i}")
-        (index,), map_driven = sample(m, tile.e_in, tile.w_in, gather["map_stream"], gathers | scatters, name=f"map{i}")
+        (index,), map_driven = maps.sample(gather["map_stream"], gathers | scatters, name=f"map{i}")
         inside, offset = self._indirect(m, signal, index, gather, bits)
 
         self.host = tile.host.valid & (tile.host.select == i)

@@ -1,23 +1,22 @@
 """Streams: the signature of one stream-register file, its registers, and the muxes that sample it.
 
 A stream-register file (SRF) of one superlane and one direction holds 32 words of 137 bits (128 data, low lane lowest,
-and 9 check bits above them) and one driven bit for each. All values are *visible* values, that is register outputs: an
+and 9 check bits above them, see :mod:`isa.ecc`) and one driven bit for each. All values are *visible* values, that is register outputs: an
 eastward word visible at boundary b in cycle t is visible at b+1 in t+1 unless somebody drives over it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.data import Field, FlexibleLayout
 from amaranth.lib.wiring import Out
 
-from isa.geometry import LANES, STREAMS
+from isa import ecc
+from isa.geometry import STREAMS
 
-DATA_BITS = 8 * LANES
-CHECK_BITS = 9
-WORD_BITS = DATA_BITS + CHECK_BITS
+DATA_BITS, WORD_BITS = ecc.DATA_BITS, ecc.WORD_BITS
 STREAM_BITS = STREAMS.bit_length() - 1   # bits of a stream number within one direction; the next bit is the direction
 LANE_BITS = 160   # a word's share of the packed data of an SRF: whole 32-bit words simulate much faster
 SRF_LAYOUT = FlexibleLayout(STREAMS * LANE_BITS, {i: Field(WORD_BITS, i * LANE_BITS) for i in range(STREAMS)})
@@ -53,13 +52,6 @@ class Drive:
         if isinstance(self.words, Sequence) and not isinstance(self.words, Value):
             return self.words[stream]
         return self.words
-
-
-def with_check_bits(data: Value) -> Value:
-    """The 137-bit word of 128 data bits. The check bits are zero until ECC is built."""
-    if len(data) != DATA_BITS:
-        raise ValueError(f"with_check_bits: a superlane word has {DATA_BITS} data bits, not {len(data)}")
-    return Cat(data, Const(0, CHECK_BITS))
 
 
 def one_hot(stream: Value, enable: Value, *, size: int = 1) -> Value:
@@ -108,17 +100,17 @@ def stream_registers(m: Module, incoming, outgoing, drives: Sequence[Drive], *, 
 def sample(m: Module, eastward, westward, stream: Value, enable: Value, *, name: str, size: int = 1):
     """Sample an aligned group of streams by the 6-bit id of its first stream.
 
-    Returns (words, driven): ``size`` signals of 137 bits, and one bit that is 1 if all of them were driven. Both are
+    Returns (words, driven): ``size`` signals of 137 bits, and as many bits that say which of them were driven. Both are
     combinational; without enable all are 0.
     """
     words = [Signal(WORD_BITS, name=f"{name}_{i}") for i in range(size)]
-    driven = Signal(name=f"{name}_driven")
+    driven = Signal(size, name=f"{name}_driven")
     low = size.bit_length() - 1
     with m.If(enable), m.Switch(stream[low:STREAM_BITS + 1]):
         for value in range(2 * STREAMS // size):
             side = eastward if value * size < STREAMS else westward
             first = value * size % STREAMS
             with m.Case(value):
-                m.d.comb += driven.eq(side.driven[first:first + size].all())
+                m.d.comb += driven.eq(side.driven[first:first + size])
                 m.d.comb += [words[i].eq(side.data[first + i]) for i in range(size)]
     return words, driven

@@ -101,6 +101,17 @@ def samples(instruction) -> tuple[tuple[int, int], ...]:
     return ()
 
 
+def checked_streams(instruction) -> list[int]:
+    """Streams whose words one issue of an instruction checks and corrects, one entry for each use: all that it samples, but
+    data that MEM and mailboxes only pass on."""
+    match instruction:
+        case Write() | ReadWrite() | Emit():
+            return []
+        case Scatter():
+            return [instruction.map_stream]
+    return [stream for first, size in samples(instruction) for stream in range(first, first + size)]
+
+
 def _alu_samples(alu):
     operands = ((alu.a, alu.a_stream, alu.a_format), (alu.b, alu.b_stream, alu.b_format))
     return tuple((stream, form.size) for source, stream, form in operands if source is Source.STREAM)

@@ -231,6 +231,7 @@ _TIMES = (
     ("d_func of Shift, Permute", "deskew, whole-vector network, reskew", timing.sxm_network_d_func),
     ("d_func of Select, Distribute, Rotate, Transpose, Take", "within a superlane", lambda g: timing.SXM_LOCAL_D_FUNC),
     ("barrier", "Notify to the issue after a released Sync", timing.barrier),
+    ("ECC report", "a wrong word sampled to the host port's registers", lambda g: timing.ECC_REPORT),
     ("drain", "last Halt to done", timing.drain),
 )
 

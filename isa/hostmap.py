@@ -13,7 +13,7 @@ DATA_BYTES = 16            # bytes of one AXI4 beat, one SRAM word and one instr
 AXI_ADDRESS_BITS = 31
 AXIL_ADDRESS_BITS = 12
 ID = 0x3155504C            # "LPU1" as ASCII, little endian
-VERSION = 2                # of this map
+VERSION = 3                # of this map
 MAILBOX_DEPTH = 64         # vectors of one mailbox
 
 MEMORY, QUEUES, MAILBOXES = 0, 1, 2   # values of the region
@@ -136,7 +136,9 @@ REGISTERS = (
         Field("undriven", 10, 1, "an operand was sampled from an undriven stream: UNDRIVEN"),
         Field("bank_conflict", 11, 1, "two accesses of one bank in a cycle: BANK_CONFLICT"),
         Field("illegal", 12, 1, "an opcode the queue does not know: ILLEGAL"),
-        Field("mailbox", 13, 1, "Emit into a full or Take from an empty mailbox: MAILBOX_ERROR"))),
+        Field("mailbox", 13, 1, "Emit into a full or Take from an empty mailbox: MAILBOX_ERROR"),
+        Field("ecc_double", 16, 1, "a word had two wrong bits: ECC_DOUBLE, ECC_DOUBLE_CYCLE"),
+        Field("ecc_corrected", 17, 1, "words had one wrong bit and were corrected, which is no error: ECC_CORRECTED"))),
     Register("CYCLES_LOW", 0x028, "ro",
              "cycle counter, low word: counts from 0 to done, through all launches; reading it holds CYCLES_HIGH",
              _WORD),
@@ -154,6 +156,13 @@ REGISTERS = (
     Register("OUTBOX_POP", 0x064, "wo", "drop the oldest vector of output mailboxes; nothing happens in an empty one", _MOVE),
     Register("INBOX", 0x068, "ro", "vectors in the input mailboxes", _WAITING),
     Register("INBOX_PUSH", 0x06C, "wo", "append the words written since the last push to input mailboxes; SLVERR if one is full", _MOVE),
+    Register("ECC_CORRECTED", 0x070, "ro", "words corrected since the errors were cleared; stays at 0xFFFFFFFF", _WORD, True),
+    Register("ECC_DOUBLE", 0x074, "ro", "the first word with two wrong bits since the errors were cleared; of several at once, one", (
+        Field("group", 0, 8, "the group that sampled it; for the host port's reads the group it was read from"),
+        Field("superlane", 8, 8, "superlane"),
+        Field("stream", 16, 6, "stream id; 0 for the host port's reads"),
+        Field("host", 30, 1, "the host port read it"), Field("valid", 31, 1, "it was seen")), True),
+    Register("ECC_DOUBLE_CYCLE", 0x078, "ro", "low word of the cycle counter when that word was sampled", _WORD, True),
     *_mask("UNFINISHED", 0x100, "not halted when the watchdog ended the run"),
     *_mask("PARKED", 0x140, "waiting in Sync when the watchdog ended the run"),
 )

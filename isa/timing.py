@@ -34,6 +34,8 @@ ACC_D_FUNC_FP32 = 9   # ACC of fp32: both halves of the exact sum, magnitude, no
 ACC_ADD_DISTANCE_FP32 = 3   # the same for fp32 entries
 SXM_LOCAL_D_FUNC = 3  # Select, Distribute, Rotate, Transpose, Take
 
+ECC_REPORT = 4        # from the cycle in which a wrong word is sampled until the host port's registers show it
+
 # execute stages of the ALU by operation; the others take one
 ALU_STAGES = {
     Op.MUL: 2, Op.FADD: 3, Op.FSUB: 3, Op.FMUL: 3, Op.I32_TO_F32: 2, Op.F32_TO_I32: 2, Op.F32_TO_I8: 2,
@@ -107,7 +109,8 @@ def d_func(instruction: Instruction, geometry: Geometry) -> int | None:
 
 
 def drain(geometry: Geometry) -> int:
-    """Cycles from the last Halt until nothing moves any more: the longest unit, the stagger and the whole belt."""
+    """Cycles from the last Halt until nothing moves any more: the longest unit, the stagger and the whole belt. Reports on
+    wrong words are in the host port's registers by then."""
     emitted = ACC_D_FUNC_FP32 - 2   # an ACC of fp32 takes two issue cycles before the Halt
     longest = max(2 * geometry.superlanes + 4, D_SKEW + 2 + MAX_ALU_STAGES, emitted)
     return longest + geometry.superlanes + geometry.boundaries

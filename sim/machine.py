@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,8 +26,10 @@ from pathlib import Path
 import numpy as np
 
 from golden import chip as golden_chip
-from golden.trace import HEADER, WORD_BYTES, Trace
+from golden.faults import MemoryFlip, StreamFlip
+from golden.trace import HEADER, WORD_BYTES, Trace, with_check_bits
 from hdl import stamp
+from isa import streams
 from isa.geometry import EAST, HEMISPHERES, LANES, QUEUE_DEPTH, WEST, Geometry, QueueKind
 from isa.hostmap import (
     MAILBOX_DEPTH,
@@ -42,7 +44,7 @@ from isa.hostmap import (
 from isa.instructions import Emit, Halt, encode
 from isa.program import Address, Program
 from sim import build as builder
-from sim.native import WORDS, pack_words, unpack_words
+from sim.native import WORDS, checked_words, pack_words, unpack_words
 from sim.progress import Progress
 
 __all__ = ["GoldenMachine", "Machine", "MachineError", "RtlMachine", "RunResult", "chip_model"]
@@ -64,7 +66,8 @@ OnMail = Callable[[int, np.ndarray], bool | None]
 class RunResult:
     """One run. cycles: from start to done, of all launches. launches: how often the program ran. errors: one line for each
     sticky error, empty if the run was clean. trace: every driven stream word, or None if it was not recorded. seconds: wall
-    time. mail: what the program emitted in each hemisphere, uint8 [vector, 16*S]."""
+    time. mail: what the program emitted in each hemisphere, uint8 [vector, 16*S]. corrected: how often a consumer sampled a
+    word with one wrong bit; no error."""
 
     cycles: int
     launches: int
@@ -72,6 +75,7 @@ class RunResult:
     trace: Trace | None
     seconds: float
     mail: tuple[np.ndarray, np.ndarray]
+    corrected: int = 0
 
     @property
     def cycles_per_second(self) -> float:
@@ -118,6 +122,10 @@ class Machine(ABC):
     @abstractmethod
     def dump(self) -> np.ndarray:
         """All of MEM: uint8 [2M, W, S, 16], slices numbered west 0..M-1, then east 0..M-1."""
+
+    @abstractmethod
+    def contents(self) -> np.ndarray:
+        """The same with check bits, as words of a trace: uint8 [2M, W, S, 18]."""
 
     def close(self):  # noqa: B027 - most machines hold nothing
         """Release what the machine holds; it cannot be used any more."""
@@ -245,15 +253,19 @@ class GoldenMachine(Machine):
     def dump(self) -> np.ndarray:
         return self._memory[self.image].copy()
 
+    def contents(self) -> np.ndarray:
+        return with_check_bits(self._memory[self.image])
+
 
 BUILT = ("nano", "small", "medium")
 """Geometries whose RTL is built and held to the golden model."""
 
 
-def chip_text(geometry: Geometry, progress: Callable[[str], object] | None = None) -> str:
+def chip_text(geometry: Geometry, progress: Callable[[str], object] | None = None, faults: bool = False) -> str:
     """RTLIL of a whole chip, module ``chip_<geometry>``; elaborated once for each state of the sources.
 
-    progress: see :func:`sim.build.build`. Raises MachineError for a geometry whose RTL nobody has built and compared yet.
+    faults: with places where bits of stream registers can be flipped, see :class:`hdl.chip.Chip`. progress: see
+    :func:`sim.build.build`. Raises MachineError for a geometry whose RTL nobody has built and compared yet.
     """
     if geometry.name not in BUILT:
         raise MachineError(f"the RTL of geometry {geometry.name} is not built yet, only the golden model runs it; "
@@ -261,15 +273,15 @@ def chip_text(geometry: Geometry, progress: Callable[[str], object] | None = Non
     if progress:
         progress(f"elaborating the {geometry.name} chip")
     from hdl.chip import Chip  # here, so that the golden machine needs no HDL
-    return builder.elaborate(Chip, f"chip_{geometry.name}", geometry=geometry)
+    return builder.elaborate(Chip, f"chip_{geometry.name}", geometry=geometry, faults=faults)
 
 
-def chip_model(geometry: Geometry, progress: Callable[[str], object] | None = None) -> builder.Model:
-    """The simulator of a whole chip; built once for each state of the sources. progress: see :func:`sim.build.build`."""
-    text = chip_text(geometry, progress)
+def chip_model(geometry: Geometry, progress: Callable[[str], object] | None = None, faults: bool = False) -> builder.Model:
+    """The simulator of a whole chip; built once for each state of the sources. Arguments: see :func:`chip_text`."""
+    text = chip_text(geometry, progress, faults)
     # A monitor only listens: sharing its code would mean to copy all its inputs in every cycle.
-    monitors = [kind for kind in stamp.kinds_in(text) if kind.startswith("srfmonitor_")]
-    return builder.build(text, f"chip_{geometry.name}", flat=monitors, progress=progress)
+    inlined = [kind for kind in stamp.kinds_in(text) if kind.startswith(("srfmonitor_", "streamfault_"))]
+    return builder.build(text, f"chip_{geometry.name}", flat=inlined, progress=progress)
 
 
 class RtlMachine(Machine):
@@ -305,7 +317,7 @@ class RtlMachine(Machine):
     def load(self, program: Program):
         self._accept(program)
         self._simulator.ask("write_register", name="CONTROL",
-                            value=register("CONTROL").pack(clear_queues=1, clear_mailboxes=1))
+                            value=register("CONTROL").pack(clear_errors=1, clear_queues=1, clear_mailboxes=1))
         self._load_image(memory_image(program))
         self._load_texts(program)
 
@@ -313,7 +325,7 @@ class RtlMachine(Machine):
         """memory: uint8 [2M, W, S, 16]."""
         g = self.geometry
         if self.preload:
-            words = pack_words(memory.swapaxes(1, 2).reshape(-1, LANES))
+            words = checked_words(memory.swapaxes(1, 2).reshape(-1, LANES))
             memories = [[memory_id, 0, g.words] for memory_id in self._memory_ids()]
             self._simulator.ask("load", words.tobytes(), memories=memories)
             return
@@ -343,7 +355,7 @@ class RtlMachine(Machine):
         g, h, i = self.geometry, address.hemisphere, address.mem_slice
         if self.preload:
             memories = [[sram_id(g, h, i, k), address.word, words] for k in range(g.superlanes)]
-            self._simulator.ask("load", pack_words(vectors.reshape(-1, LANES)).tobytes(), memories=memories)
+            self._simulator.ask("load", checked_words(vectors.reshape(-1, LANES)).tobytes(), memories=memories)
             return
         for k, lane_words in enumerate(vectors):
             self._simulator.ask("write", lane_words.tobytes(), address=memory_address(g, h, i, k, address.word))
@@ -363,9 +375,19 @@ class RtlMachine(Machine):
     def dump(self) -> np.ndarray:
         return unpack_words(self._dump_all())[0].reshape(self._dump_shape()).swapaxes(1, 2)
 
-    def check_bits(self) -> np.ndarray:
-        """The check bits of all of MEM: uint16 [2M, W, S]."""
-        return unpack_words(self._dump_all())[1].reshape(self._dump_shape()[:3]).swapaxes(1, 2)
+    def contents(self) -> np.ndarray:
+        words = self._dump_all().view(np.uint8)[:, :WORD_BYTES]
+        return words.reshape(*self._dump_shape()[:3], WORD_BYTES).swapaxes(1, 2)
+
+    def flip(self, *flips: MemoryFlip):
+        """Flip bits of stored words, behind the chip's back."""
+        g = self.geometry
+        for flip in flips:
+            hemisphere, mem_slice = divmod(flip.mem_slice, g.mem_slices)
+            place = [[sram_id(g, hemisphere, mem_slice, flip.superlane), flip.word, 1]]
+            word = self._dump(place).copy()
+            word[0, flip.bit // 32] ^= np.uint32(1 << flip.bit % 32)
+            self._simulator.ask("load", word.tobytes(), memories=place)
 
     def _dump_all(self):
         return self._dump([[memory, 0, self.geometry.words] for memory in self._memory_ids()])
@@ -386,7 +408,9 @@ class RtlMachine(Machine):
         push = register("INBOX_PUSH")
         self._simulator.ask("write_register", name=push.name, value=push.pack(**{push.fields[hemisphere].name: 1}))
 
-    def run(self, trace: bool = True, launches: int = 1, on_mail: OnMail | None = None) -> RunResult:
+    def run(self, trace: bool = True, launches: int = 1, on_mail: OnMail | None = None,
+            flips: Iterable[StreamFlip] = ()) -> RunResult:
+        """As :meth:`Machine.run`. flips: bits of stream registers to be flipped; needs a model with faults."""
         _require_program(self)
         _check_launches(launches)
         cycles = self.program.cycles or 0
@@ -406,12 +430,20 @@ class RtlMachine(Machine):
         answer, _ = self._simulator.ask(
             "run", on_message=listen, expected=expected, launches=launches,
             watchdog=2 * expected + 1000 if expected else UNKNOWN_LENGTH, trace=paths and [str(p) for p in paths],
-            longest=cycles if self._emits() else 0)
+            longest=cycles if self._emits() else 0,
+            flips=[[f.cycle, f.boundary, f.superlane, f.stream, f.bit] for f in flips])
         progress.end()
         registers = answer["registers"]
         taken = registers["CYCLES_LOW"] + (registers["CYCLES_HIGH"] << 32)
         recorded = _read_trace(*paths) if trace else None
-        return RunResult(taken, registers["LAUNCHED"], tuple(self._errors(registers)), recorded, answer["seconds"], _mail(self, mail))
+        return RunResult(taken, registers["LAUNCHED"], tuple(self._errors(registers)), recorded, answer["seconds"], _mail(self, mail),
+                         registers["ECC_CORRECTED"])
+
+    def state(self) -> tuple[int, tuple[str, ...]]:
+        """(words corrected, sticky errors) since the program was loaded or started, as in RunResult; the host port's reads of
+        this machine count as well if it does not preload."""
+        registers = {r.name: self._register(r.name) for r in REGISTERS if "r" in r.access}
+        return registers["ECC_CORRECTED"], tuple(self._errors(registers))
 
     def _emits(self):
         """Whether the program emits anything; then the mailboxes are looked into after every launch."""
@@ -437,6 +469,10 @@ class RtlMachine(Machine):
         for name, what in (("full", "Emit into a full mailbox"), ("empty", "Take from an empty mailbox")):
             if fields[name]:
                 yield f"{what}: hemisphere {', '.join(h for i, h in enumerate(HEMISPHERES) if fields[name] >> i & 1)}"
+
+        fields = register("ECC_DOUBLE").unpack(registers["ECC_DOUBLE"])
+        if fields["valid"]:
+            yield _uncorrectable(fields, registers["ECC_DOUBLE_CYCLE"])
 
     def _queues(self, registers, prefix):
         masks = sorted((r.offset, r.name) for r in REGISTERS if r.name.rstrip("0123456789") == prefix)
@@ -540,6 +576,14 @@ def _read_trace(header_path, word_path):
     headers, counts = headers[order], counts[order]
     index = np.arange(len(words)) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
     return Trace(headers, words[index])
+
+
+def _uncorrectable(fields, cycle):
+    """What the register ECC_DOUBLE says, in words."""
+    place = f"group {fields['group']}, superlane {fields['superlane']}"
+    if fields["host"]:
+        return f"uncorrectable word: read by the host port from {place}"
+    return f"uncorrectable word: {place}, stream {streams.name(fields['stream'])}, cycle {cycle}"
 
 
 def _check_vector(machine, hemisphere, data):

@@ -1,10 +1,12 @@
-"""Memory contents and stream trace of the simulation this Python runs in: ctypes view of ``sim/rtl/lpu_dpi.cpp``."""
+"""Memory contents, stream trace and flipped bits of the simulation this Python runs in: ctypes view of ``sim/rtl/lpu_dpi.cpp``."""
 
 import ctypes
 
 import numpy as np
 
-__all__ = ["WORD_DTYPE", "Native", "NativeError", "pack_words", "unpack_words"]
+from golden.ecc import encode
+
+__all__ = ["WORD_DTYPE", "Native", "NativeError", "checked_words", "pack_words", "unpack_words"]
 
 WORDS = 5  # a memory word of up to 160 bits is passed as 5 x 32 bits, low bits first
 WORD_DTYPE = np.dtype("<u4")
@@ -21,6 +23,11 @@ def pack_words(data, check=None):
     if check is not None:
         words[:, 4] = check
     return words
+
+
+def checked_words(data):
+    """uint8 [n, 16] data with its check bits as uint32 [n, 5]."""
+    return pack_words(data, encode(data))
 
 
 def unpack_words(words):
@@ -79,6 +86,16 @@ class Native:
     def _dumped(self, memory, count):
         pointer = self._lib.lpu_dump_get(ctypes.c_uint32(memory))
         return np.ctypeslib.as_array(pointer, (count, WORDS)).copy() if pointer else None
+
+    def add_flip(self, cycle, boundary, superlane, stream, bit):
+        """Flip a bit of a stream register in one cycle of the next run."""
+        self._lib.lpu_flip_add(cycle, boundary, superlane, stream, bit)
+
+    def finish_flips(self):
+        """After the run: raise NativeError if flips were left, because there is no such place or the design has no faults."""
+        left = self._lib.lpu_flip_clear()
+        if left:
+            raise NativeError(f"{left} bits were not flipped: no stream register is in that place in that cycle")
 
     def open_trace(self, headers, words):
         """Record driven stream words from now on, in two files."""

@@ -113,18 +113,20 @@ class _Server:
     async def read_register(self, name):
         return {"value": await self.registers.read(register(name).offset)}, None
 
-    async def run(self, expected, launches, watchdog, trace, longest):
+    async def run(self, expected, launches, watchdog, trace, longest, flips):
         """Start the chip, let it run to its end, emptying its mailboxes, and return all registers.
 
         expected: likely number of cycles, so that a look at STATUS comes right after the end; 0 if unknown. watchdog,
         launches: values of these registers. trace: paths of the header and the word file, or null. longest: cycles between
-        two looks into the mailboxes, 0 if nothing is expected there.
+        two looks into the mailboxes, 0 if nothing is expected there. flips: arguments of Native.add_flip.
         """
         await self.write_register("WATCHDOG", watchdog)
         await self.write_register("LAUNCHES", launches)
         await self.write_register("CONTROL", CONTROL.pack(clear_errors=1))
         if trace:
             self.native.open_trace(*trace)
+        for flip in flips:
+            self.native.add_flip(*flip)
         start = time.monotonic()
         try:
             await self.write_register("CONTROL", CONTROL.pack(start=1))
@@ -132,6 +134,7 @@ class _Server:
         finally:
             if trace:
                 self.native.close_trace()
+            self.native.finish_flips()
         seconds = time.monotonic() - start
         return {"seconds": seconds, "registers": await self._all_registers()}, None
 

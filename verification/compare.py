@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.chip import Plan, Result
-from golden.trace import Trace
+from golden.ecc import encode
+from golden.trace import WORD_BYTES, Trace
 from isa import streams
 from isa.geometry import HEMISPHERES, LANES, Geometry
 from isa.issue import Issue
@@ -62,21 +63,23 @@ class StreamMismatch:
 
 @dataclass(frozen=True)
 class MemoryMismatch:
-    """The first different SRAM word: its place, the lowest differing lane, and 16 bytes of each side."""
+    """The first different SRAM word: its place, the lowest differing lane, and both sides: 16 data bytes and, if they were
+    compared, 2 bytes of check bits. lane is None if only check bits differ."""
 
     hemisphere: int
     mem_slice: int
     bank: int
     word: int
     superlane: int
-    lane: int
+    lane: int | None
     expected: bytes
     actual: bytes
 
     def __str__(self):
+        at = "check bits" if self.lane is None else f"lane {self.lane}"
         return (f"first mismatch: hemisphere {HEMISPHERES[self.hemisphere]}, slice {self.mem_slice}, bank {self.bank}, "
-                f"word {self.word}, superlane {self.superlane}, lane {self.lane}\n"
-                f"  expected {self.expected.hex(' ')}\n  actual   {self.actual.hex(' ')}")
+                f"word {self.word}, superlane {self.superlane}, {at}\n"
+                f"  expected {_show(self.expected)}\n  actual   {_show(self.actual)}")
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class RunComparison:
 
 def compare_run(plan: Plan, golden: Result, cycles: int, trace: Trace, memory: np.ndarray, *,
                 errors: tuple[str, ...] = (), image: int = 0) -> RunComparison:
-    """Compare a run with one image of a golden execution. memory: SRAM after the run, uint8 [2M, W, S, 16]."""
+    """Compare a run with one image of a golden execution. memory: SRAM after the run, see compare_memory."""
     on_streams = compare_trace(plan, plan.index.trace(golden.vectors, image), trace)
     in_memory = compare_memory(plan.geometry, golden.memory[image], memory)
     return RunComparison(on_streams, in_memory, plan.cycles, cycles, tuple(errors))
@@ -203,22 +206,39 @@ def _word(trace, at):
 def _show(word):
     if word is None:
         return "nothing driven"
-    return f"{word[:LANES].hex(' ')}, check bits {int.from_bytes(word[LANES:], 'little'):03x}"
+    check = f", check bits {int.from_bytes(word[LANES:], 'little'):03x}" if len(word) > LANES else ""
+    return word[:LANES].hex(" ") + check
 
 
 # ---- SRAM ---------------------------------------------------------------------------------------------------------
 
 def compare_memory(geometry: Geometry, expected: np.ndarray, actual: np.ndarray) -> Comparison:
-    """Compare contents of all SRAM, uint8 [2M, W, S, 16]; a word is 16 bytes of one superlane."""
-    if expected.shape != actual.shape:
+    """Compare contents of all SRAM; a word is 16 bytes of one superlane.
+
+    expected: uint8 [2M, W, S, 16]. actual: the same, or uint8 [2M, W, S, 18] with check bits, as `Machine.contents` has
+    them; then these must be those of the expected data.
+    """
+    if expected.shape[:-1] != actual.shape[:-1] or expected.shape[-1] != LANES or actual.shape[-1] not in (LANES, WORD_BYTES):
         raise ValueError(f"SRAM contents have shapes {expected.shape} and {actual.shape}")
     words = expected.size // LANES
-    if np.array_equal(expected, actual):
+    unequal = (expected != actual[..., :LANES]).any(axis=-1)
+    check = _check_bits(expected, actual)
+    if check is not None:
+        unequal |= check[0] != check[1]
+    if not unequal.any():
         return Comparison(words, 0)
-    unequal = (expected != actual).any(axis=-1)
     mem, word, superlane = (int(i) for i in np.argwhere(unequal)[0])
     ours, theirs = expected[mem, word, superlane], actual[mem, word, superlane]
+    different = np.flatnonzero(ours != theirs[:LANES])
+    own_check = b"" if check is None else check[0][mem, word, superlane].tobytes()
     hemisphere, mem_slice = divmod(mem, geometry.mem_slices)
     first = MemoryMismatch(hemisphere, mem_slice, word // (geometry.words // 2), word, superlane,
-                           int(np.flatnonzero(ours != theirs)[0]), ours.tobytes(), theirs.tobytes())
+                           int(different[0]) if len(different) else None, ours.tobytes() + own_check, theirs.tobytes())
     return Comparison(words, int(unequal.sum()), first=first)
+
+
+def _check_bits(expected, actual):
+    """(expected, actual) check bits, uint16 [2M, W, S]; None if actual has none."""
+    if actual.shape[-1] == LANES:
+        return None
+    return encode(expected), np.ascontiguousarray(actual[..., LANES:]).view("<u2")[..., 0]

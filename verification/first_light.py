@@ -40,7 +40,7 @@ SLICES = {"host", "icu", "mem", "mxm", "sxm", "vxm"}
 
 @dataclass
 class Answer:
-    """A prompt's answer on the RTL, to be compared. memory: MEM after the last launch. problems: what is wrong with it."""
+    """A prompt's answer on the RTL, to be compared. memory: MEM with check bits after the last launch. problems: what is wrong with it."""
 
     generation: Generation
     result: RunResult
@@ -62,7 +62,7 @@ class Answer:
 def answer_prompt(compiled: Compiled, machine: RtlMachine, prompt: str, limit: int | None = None) -> Answer:
     """Answer a prompt on the RTL with one start."""
     generation, result = generate(compiled, prompt, machine, limit=limit, trace=True)
-    return Answer(generation, result, machine.dump())
+    return Answer(generation, result, machine.contents())
 
 
 def compare_answers(compiled: Compiled, answers: list[Answer]):
@@ -79,6 +79,8 @@ def compare_answers(compiled: Compiled, answers: list[Answer]):
                 _compare_launch(golden, image, answer, launch)
     for answer, judge in zip(answers, judges, strict=True):
         answer.problems += answer.result.errors
+        if answer.result.corrected:
+            answer.problems.append(f"{answer.result.corrected} words corrected, though nothing flipped a bit")
         if answer.result.cycles != answer.result.launches * compiled.program.cycles:
             answer.problems.append(f"{answer.result.cycles} cycles for {answer.result.launches} launches")
         if not judge.done or judge.answer != answer.generation.answer:

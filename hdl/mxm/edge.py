@@ -10,15 +10,14 @@ from hdl.clock_gate import Core, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SUM_BITS, ActivationWave, PartialSums, sums_of
 from hdl.mxm.tandem import TAKEN_TO_ENTRY, TAKEN_TO_TOTAL, TandemColumn
+from hdl.operands import Operands, Report, encoded
 from hdl.stamp import stamp
 from hdl.stream import (
     DATA_BITS,
     Drive,
     StreamSide,
-    sample,
     split_drive,
     stream_registers,
-    with_check_bits,
 )
 from isa.geometry import ACCUMULATORS, LANES, MXM_QUEUES, STREAMS, Geometry
 from isa.instructions import (
@@ -60,8 +59,9 @@ class MxmEdge(Gated):
     e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
     issue_in, issue_out: one bus for each of :data:`QUEUES`, each wide enough for all of them.
     result, result_valid: the sums of column group k, for each plane. result_tandem: ``result`` has the low halves of
-    fp16. error: 1 for one cycle, t+2, if LoadWeights or Activate sampled a stream that nobody drove, Accumulate found no
-    result of its type, plane 1 has an instruction of fp16, or its compute queue issues while plane 0's issues fp16.
+    fp16. report: of the words sampled in t+1, in t+2. error: 1 for one cycle, t+2, if LoadWeights or Activate sampled a
+    stream that nobody drove, Accumulate found no result of its type, plane 1 has an instruction of fp16, or its compute
+    queue issues while plane 0's issues fp16.
 
     All registers stand behind a clock gate that is open only while something moves through the tile.
     """
@@ -82,7 +82,7 @@ def _ports(geometry: Geometry) -> dict:
         "activation": Out(ActivationWave()).array(planes),
         "row": Out(DATA_BITS).array(planes, LANES), "load": Out(geometry.superlanes).array(planes),
         "result": In(PartialSums()).array(planes), "result_valid": In(1).array(planes), "result_tandem": In(1),
-        "error": Out(1),
+        "error": Out(1), "report": Out(Report()),
     }
 
 
@@ -98,9 +98,10 @@ class EdgeCore(Core):
         words = [instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=f"p{p}_{kind.value}")
                  for q, (kind, p) in enumerate(QUEUES)]
         weights, compute, results = (words[i::len(MXM_QUEUES)] for i in range(len(MXM_QUEUES)))
-        drives = []
-        errors = [self._weights(m, p, word) for p, word in enumerate(weights)]
-        errors += self._compute(m, compute, self.issue_in[1::len(MXM_QUEUES)])
+        drives, operands = [], Operands(m, self)
+        errors = [self._weights(m, p, word, operands) for p, word in enumerate(weights)]
+        errors += self._compute(m, compute, self.issue_in[1::len(MXM_QUEUES)], operands)
+        reporting = operands.report()
         for p, word in enumerate(results):
             request, error = self._result(m, p, word)
             drives.append(request)
@@ -118,27 +119,27 @@ class EdgeCore(Core):
         opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
         waves = [bit for wave in self.activation for bit in (wave.valid, wave.tandem, wave.install)]
         m.d.comb += self.pending.eq(
-            Cat(*opcodes, self.e_out.driven, self.w_out.driven, *self.load, *waves, failed, busy).any())
+            Cat(*opcodes, self.e_out.driven, self.w_out.driven, *self.load, *waves, failed, busy, reporting).any())
         return m
 
-    def _weights(self, m, p, word):
+    def _weights(self, m, p, word, operands):
         """Sample a row of weights and say which column group loads it. Returns the operand error."""
         loading, field = is_a(word, LoadWeights), fields(LoadWeights, word)
-        words, driven = sample(m, self.e_in, self.w_in, field["stream"], loading, name=f"p{p}_weights", size=LANES)
+        words, driven = operands.sample(field["stream"], loading, name=f"p{p}_weights", size=LANES)
         load = Signal(self.geometry.superlanes, name=f"p{p}_load")
         m.d.sync += load.eq(Cat(loading & (field["group"] == j) for j in range(self.geometry.superlanes)))
         m.d.comb += self.load[p].eq(load)
         with gated(m, loading, name=f"row{p}") as domain:
             for i in range(LANES):
                 row = Signal(DATA_BITS, name=f"p{p}_row{i:x}", reset_less=True)
-                m.d[domain] += row.eq(words[i][:DATA_BITS])
+                m.d[domain] += row.eq(words[i])
                 m.d.comb += self.row[p][i].eq(row)
         return loading & ~driven
 
-    def _compute(self, m, words, incoming):
+    def _compute(self, m, words, incoming, operands):
         """Sample activations and start the waves of both planes. Returns errors."""
-        tandem, high, driven = self._high_bytes(m, words[0])
-        (_, even_error), (odd, odd_error) = (self._bytes(m, p, word) for p, word in enumerate(words))
+        tandem, high, driven = self._high_bytes(m, words[0], operands)
+        (_, even_error), (odd, odd_error) = (self._bytes(m, p, word, operands) for p, word in enumerate(words))
         # decoded before the instruction register, so that the wave starts from a register in the sampling cycle
         installs = [is_a(word, InstallWeights) | is_a(word, Activate) & fields(Activate, word)["install"]
                     for word in incoming]
@@ -153,18 +154,18 @@ class EdgeCore(Core):
         leading = tandem | self.activation[0].tandem | is_a(words[0], InstallWeights) & _fp16(words[0])
         return [even_error, odd_error, tandem & ~driven, computing & (leading | _fp16(words[1]))]
 
-    def _high_bytes(self, m, word):
+    def _high_bytes(self, m, word, operands):
         """Sample the upper stream of a pair. Returns whether it is one, its bytes, and whether they were driven."""
         tandem = Signal()
         m.d.comb += tandem.eq(is_a(word, Activate) & _fp16(word))
         upper = fields(Activate, word)["stream"] | 1
-        (sampled,), driven = sample(m, self.e_in, self.w_in, upper, tandem, name="high")
-        return tandem, sampled[:DATA_BITS], driven
+        (sampled,), driven = operands.sample(upper, tandem, name="high")
+        return tandem, sampled, driven
 
-    def _bytes(self, m, p, word):
+    def _bytes(self, m, p, word, operands):
         """Sample the bytes of one plane. Returns their register and the operand error."""
         activating, field = is_a(word, Activate), fields(Activate, word)
-        (sampled,), driven = sample(m, self.e_in, self.w_in, field["stream"], activating, name=f"p{p}_activation")
+        (sampled,), driven = operands.sample(field["stream"], activating, name=f"p{p}_activation")
         wave = self.activation[p]
         valid = Signal(name=f"p{p}_valid")
         data = Signal(DATA_BITS, name=f"p{p}_data", reset_less=True)
@@ -172,7 +173,7 @@ class EdgeCore(Core):
         m.d.comb += [wave.valid.eq(valid), wave.data.eq(data), wave.unsigned.eq(unsigned)]
         m.d.sync += valid.eq(activating & ~_fp16(word))
         with m.If(activating):
-            m.d.sync += [data.eq(sampled[:DATA_BITS]), unsigned.eq(field["type"] == DataType.UINT8)]
+            m.d.sync += [data.eq(sampled), unsigned.eq(field["type"] == DataType.UINT8)]
         return data, activating & ~driven
 
     def _result(self, m, p, word):
@@ -191,7 +192,7 @@ class EdgeCore(Core):
                 total.eq(result + Mux(adds, read.data, 0)), write.data.eq(Mux(emits, 0, total)),
             ]
             totals.append(total)
-        return _drive(field["stream"], emits, totals), taking & ~self.result_valid[p]
+        return _drive(m, field["stream"], emits, totals, f"p{p}"), taking & ~self.result_valid[p]
 
     def _tandem_result(self, m, word):
         """fp32 accumulators of both planes. Returns what _result does, and whether anything is under way."""
@@ -222,7 +223,7 @@ class EdgeCore(Core):
                 write.en.eq(writes), write.data.eq(Mux(emits, 0, total)),
             ]
             totals.append(total)
-        return _drive(writing["stream"], emits, totals), taking & ~self.result_tandem, under_way.any()
+        return _drive(m, writing["stream"], emits, totals, "fp32"), taking & ~self.result_tandem, under_way.any()
 
 
 def _fp16(word):
@@ -249,7 +250,8 @@ def _writes(mode):
     return mode.matches(AccMode.START, AccMode.ADD, AccMode.EMIT_CLEAR)
 
 
-def _drive(stream, emits, totals):
+def _drive(m, stream, emits, totals, name):
     """((eastward, westward select), words by stream) that drive 16 sums, low byte on the lowest stream."""
-    quad = [with_check_bits(Cat(total.word_select(b, 8) for total in totals)) for b in range(_SUM_BYTES)]
+    quad = [encoded(m, Cat(total.word_select(b, 8) for total in totals), name=f"{name}_out{b}", enable=emits)
+            for b in range(_SUM_BYTES)]
     return split_drive(stream, emits, size=_SUM_BYTES), [quad[i % _SUM_BYTES] for i in range(STREAMS)]

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, connect
 
 from hdl.mxm.edge import ISSUE_BITS, QUEUES, MxmEdge
 from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SupercellPair, sums_of
+from hdl.operands import Report
 from hdl.stamp import stamp
 from hdl.stream import StreamSide
 from isa.geometry import Geometry
@@ -17,7 +18,7 @@ from isa.geometry import Geometry
 class Mxm(wiring.Component):
     """One hemisphere's MXM; the same for both hemispheres, because it samples and drives either direction.
 
-    e_in, w_in, e_out, w_out, error: those of the :class:`MxmEdge` of each superlane. issue_in: the issue buses below
+    e_in, w_in, e_out, w_out, error, report: those of the :class:`MxmEdge` of each superlane. issue_in: the issue buses below
     superlane 0, one for each of :data:`hdl.mxm.edge.QUEUES`; the instructions climb by themselves.
 
     With S superlanes, a vector sampled in cycle Ts (superlane k: Ts + k) is at the result port of superlane j in
@@ -32,7 +33,7 @@ class Mxm(wiring.Component):
         super().__init__({
             "e_in": In(StreamSide()).array(s), "w_in": In(StreamSide()).array(s),
             "e_out": Out(StreamSide()).array(s), "w_out": Out(StreamSide()).array(s),
-            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "error": Out(s),
+            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "error": Out(s), "report": Out(Report()).array(s),
         })
 
     def elaborate(self, platform):
@@ -42,6 +43,7 @@ class Mxm(wiring.Component):
             m.submodules[f"edge_{k}"] = edge
             for name in ("e_in", "w_in", "e_out", "w_out"):
                 connect(m, getattr(edge, name), wiring.flipped(getattr(self, name)[k]))
+            connect(m, edge.report, wiring.flipped(self.report[k]))
             issue = edges[k - 1].issue_out if k else self.issue_in
             m.d.comb += [port.eq(word) for port, word in zip(edge.issue_in, issue, strict=True)]
         add_supercells(m, edges, pair=self.pair)

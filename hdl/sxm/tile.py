@@ -6,16 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
+from hdl.operands import Operands, Report, encoded
 from hdl.stream import (
     DATA_BITS,
     STREAM_BITS,
-    WORD_BITS,
     Drive,
     StreamSide,
     sample,
     split_drive,
     stream_registers,
-    with_check_bits,
 )
 from hdl.sxm.mailbox import Delivery, Letter, Request
 from hdl.sxm.network import SHIFTERS, NetworkResult, PermuteOperand, ShiftOperand, select_lane
@@ -52,7 +51,8 @@ class SxmTile(Gated):
     issue_in, issue_out: one bus for each of :data:`QUEUES`, each wide enough for all of them.
     shift, permute: operands to port k of :class:`hdl.sxm.network.SxmNetwork`; shifted, permuted: its results.
     letter, request, delivery: to and from the superlane's :class:`hdl.sxm.mailbox.Mailbox`.
-    error: 1 for one cycle, t+2, if an instruction sampled a stream that nobody drove.
+    report: of the words sampled in t+1, in t+2; Emit and Take pass words on unlooked at. error: 1 for one cycle, t+2, if an
+    instruction sampled a stream that nobody drove.
 
     All registers stand behind a clock gate that is open only while something moves through the tile.
     """
@@ -72,7 +72,7 @@ _PORTS = {
     "shift": Out(ShiftOperand()).array(SHIFTERS), "shifted": In(NetworkResult()).array(SHIFTERS),
     "permute": Out(PermuteOperand()), "permuted": In(NetworkResult()),
     "letter": Out(Letter()), "request": Out(Request()), "delivery": In(Delivery()),
-    "error": Out(1),
+    "error": Out(1), "report": Out(Report()),
 }
 
 
@@ -88,11 +88,12 @@ class SxmCore(Core):
                  QueueKind.SXM_PERMUTE: self._permute, QueueKind.SXM_DISTRIBUTE: self._distribute,
                  QueueKind.SXM_ROTATE: self._rotate, QueueKind.SXM_TRANSPOSE: self._transpose,
                  QueueKind.HOST: self._mail}
-        units = []
+        units, self._checked = [], Operands(m, self)
         for q, (kind, n) in enumerate(QUEUES):
             name = f"{kind.value}{n}"
             word = instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=name)
             units.append(build[kind](m, n, word, name))
+        reporting = self._checked.report()
         failed = Signal()
         m.d.sync += failed.eq(Cat(unit.error for unit in units).any())
         m.d.comb += self.error.eq(failed)
@@ -100,83 +101,87 @@ class SxmCore(Core):
             drives = [Drive(getattr(unit, name), unit.words) for unit in units]
             stream_registers(m, incoming, outgoing, drives, name=name)
         opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
-        m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, failed,
+        m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, failed, reporting,
                                         *(unit.valid for unit in units)).any())
         return m
 
     def _shift(self, m, n, word, name):
         active, field = is_a(word, Shift), fields(Shift, word)
         port = self.shift[n]
-        ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
-        valid = _operands(m, active, port, name, stream=field["out_stream"], data=data[:DATA_BITS],
+        ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
+        valid = _operands(m, active, port, name, stream=field["out_stream"], data=data,
                           amount=field["amount"], up=field["up"], fill=field["fill"])
         result = self.shifted[n]
-        return _Unit(valid, active & ~driven, result.stream, {1: result.valid}, with_check_bits(result.data))
+        word = encoded(m, result.data, name=f"{name}_out", enable=result.valid)
+        return _Unit(valid, active & ~driven, result.stream, {1: result.valid}, word)
 
     def _select(self, m, n, word, name):
         active, field = is_a(word, Select), fields(Select, word)
-        samples = {key: sample(m, self.e_in, self.w_in, field[f"{key}stream"], active, name=f"{name}_{key}data")
+        samples = {key: self._checked.sample(field[f"{key}stream"], active, name=f"{name}_{key}data")
                    for key in ("", "other_", "mask_")}
         (((data,), driven), ((other,), other_driven), ((mask,), mask_driven)) = samples.values()
         held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
                                  "other": Out(DATA_BITS), "mask": Out(LANES)}).create()
-        valid = _operands(m, active, held, name, stream=field["out_stream"], data=data[:DATA_BITS],
-                          other=other[:DATA_BITS], mask=Cat(mask.word_select(i, 8).any() for i in range(LANES)))
+        valid = _operands(m, active, held, name, stream=field["out_stream"], data=data,
+                          other=other, mask=Cat(mask.word_select(i, 8).any() for i in range(LANES)))
         result = Signal(DATA_BITS, name=f"{name}_result")
         m.d.comb += result.eq(Cat(Mux(held.mask[i], held.data.word_select(i, 8), held.other.word_select(i, 8))
                                   for i in range(LANES)))
         return _Unit(valid, active & ~(driven & other_driven & mask_driven), held.stream, {1: valid},
-                     with_check_bits(result))
+                     encoded(m, result, name=f"{name}_out", enable=valid))
 
     def _permute(self, m, n, word, name):
         active, field = is_a(word, Permute), fields(Permute, word)
-        ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
-        maps = [sample(m, self.e_in, self.w_in, field["map_stream"] | half, active, name=f"{name}_map{half}")
+        ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
+        maps = [self._checked.sample(field["map_stream"] | half, active, name=f"{name}_map{half}")
                 for half in range(2)]
         (((low,), low_driven), ((high,), high_driven)) = maps
-        valid = _operands(m, active, self.permute, name, stream=field["out_stream"], data=data[:DATA_BITS],
-                          low=low[:DATA_BITS], high=high[:DATA_BITS])
+        valid = _operands(m, active, self.permute, name, stream=field["out_stream"], data=data,
+                          low=low, high=high)
         result = self.permuted
         return _Unit(valid, active & ~(driven & low_driven & high_driven), result.stream, {1: result.valid},
-                     with_check_bits(result.data))
+                     encoded(m, result.data, name=f"{name}_out", enable=result.valid))
 
     def _distribute(self, m, n, word, name):
         active, field = is_a(word, Distribute), fields(Distribute, word)
-        ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
-        ((index,), map_driven) = sample(m, self.e_in, self.w_in, field["map_stream"], active, name=f"{name}_map")
+        ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
+        ((index,), map_driven) = self._checked.sample(field["map_stream"], active, name=f"{name}_map")
         held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
                                  "index": Out(DATA_BITS)}).create()
-        valid = _operands(m, active, held, name, stream=field["out_stream"], data=data[:DATA_BITS],
-                          index=index[:DATA_BITS])
+        valid = _operands(m, active, held, name, stream=field["out_stream"], data=data,
+                          index=index)
         result = Signal(DATA_BITS, name=f"{name}_result")
         m.d.comb += result.eq(Cat(select_lane(held.data, held.index.word_select(i, 8)) for i in range(LANES)))
-        return _Unit(valid, active & ~(driven & map_driven), held.stream, {1: valid}, with_check_bits(result))
+        word = encoded(m, result, name=f"{name}_out", enable=valid)
+        return _Unit(valid, active & ~(driven & map_driven), held.stream, {1: valid}, word)
 
     def _rotate(self, m, n, word, name):
         active, field = is_a(word, Rotate), fields(Rotate, word)
-        ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
+        ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
         held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
                                  "large": Out(1)}).create()
-        valid = _operands(m, active, held, name, stream=field["out_stream"], data=data[:DATA_BITS],
+        valid = _operands(m, active, held, name, stream=field["out_stream"], data=data,
                           large=field["side"] == LARGE_BLOCK)
-        words = [Signal(WORD_BITS, name=f"{name}_word{i:x}") for i in range(LANES)]
-        for i, result in enumerate(words):
+        results = [Signal(DATA_BITS, name=f"{name}_result{i:x}") for i in range(LANES)]
+        for i, result in enumerate(results):
             small = _rotation(held.data, SMALL_BLOCK, i) if i < SMALL_BLOCK ** 2 else Const(0, DATA_BITS)
-            m.d.comb += result.eq(with_check_bits(Mux(held.large, _rotation(held.data, LARGE_BLOCK, i), small)))
+            m.d.comb += result.eq(Mux(held.large, _rotation(held.data, LARGE_BLOCK, i), small))
+        words = [encoded(m, result, name=f"{name}_out{i:x}", enable=valid) for i, result in enumerate(results)]
         driving = {SMALL_BLOCK ** 2: valid & ~held.large, LARGE_BLOCK ** 2: valid & held.large}
         return _Unit(valid, active & ~driven, held.stream, driving, [words[i % LANES] for i in range(STREAMS)])
 
     def _transpose(self, m, n, word, name):
         active, field = is_a(word, Transpose), fields(Transpose, word)
-        words, driven = sample(m, self.e_in, self.w_in, field["stream"], active, name=name, size=LANES)
+        words, driven = self._checked.sample(field["stream"], active, name=name, size=LANES)
         valid = Signal(name=f"{name}_valid")
         stream = Signal(STREAM_BITS + 1, name=f"{name}_stream", reset_less=True)
         rows = [Signal(DATA_BITS, name=f"{name}_row{i:x}", reset_less=True) for i in range(LANES)]
         m.d.sync += valid.eq(active)
         with gated(m, active, name=name) as domain:
             m.d[domain] += stream.eq(field["out_stream"])
-            m.d[domain] += [row.eq(words[i][:DATA_BITS]) for i, row in enumerate(rows)]
-        columns = [with_check_bits(Cat(row.word_select(j, 8) for row in rows)) for j in range(LANES)]
+            m.d[domain] += [row.eq(words[i]) for i, row in enumerate(rows)]
+        columns = [encoded(m, Cat(row.word_select(j, 8) for row in rows), name=f"{name}_out{j:x}", enable=valid)
+                   for j in range(LANES)]
         return _Unit(valid, active & ~driven, stream, {LANES: valid}, [columns[i % LANES] for i in range(STREAMS)])
 
     def _mail(self, m, n, word, name):

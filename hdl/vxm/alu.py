@@ -18,9 +18,12 @@ from hdl.arith.int_to_fp import IntToFp
 from hdl.arith.rsqrt import Rsqrt
 from hdl.arith.tanh import Tanh
 from hdl.clock_gate import PENDING, Core, Gated, gated
+from hdl.ecc import Encoder
+from hdl.operands import Report, decoder, report_registers, summary
 from hdl.stamp import stamp
 from hdl.vxm.lane import Lane
 from isa import timing
+from isa.ecc import CHECK_BITS, DATA_BITS
 from isa.geometry import LANES
 from isa.instructions import LARGE_OPS, Alu, Format, Op, layout
 
@@ -41,10 +44,16 @@ class Destination(data.Struct):
 
 class Operand(data.Struct):
     """How an operand's planes become words: extended from the low planes as the format says, or not used at all, the
-    immediate being the word of every lane."""
+    immediate being the word of every lane.
+
+    checked: planes that come from streams, to be corrected by their check bits. stream: id of the first one's.
+    """
 
     form: unsigned(_FIELDS["a_format"].width)
     immediate: 1
+    checked: WORD_BYTES
+    check: data.ArrayLayout(CHECK_BITS, WORD_BYTES)
+    stream: unsigned(_FIELDS["a_stream"].width)
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,8 @@ class VxmAlu(Gated):
     start, op, a, b, c, destination: the operation that starts in this cycle and its operands.
     a, b, c, result: vectors of 16 words as four planes of 16 bytes, like the streams they come from: byte p of lane i is
     byte 16 * p + i. a_source, b_source: how a and b become words, see :class:`Operand`.
-    pending: a result is on its way, or ``emit`` or ``fault`` is not 0.
+    check: check bits of the planes of ``result`` that ``emit`` drives. report: of the operands of the cycle before.
+    pending: a result is on its way, or ``emit``, ``fault`` or ``report`` is not 0.
     fault: 1 for one cycle, the one after a start, if that operation ends in the same cycle as one that started earlier (it
     then wins), or the ALU does not have it (it then does nothing).
     """
@@ -129,7 +139,8 @@ _PORTS = {
     "start": In(1), "op": In(OP_BITS), "destination": In(Destination),
     "a": In(VECTOR_BITS), "b": In(VECTOR_BITS), "c": In(VECTOR_BITS), "result": Out(VECTOR_BITS),
     "a_source": In(Operand), "b_source": In(Operand), "immediate": In(WORD_BITS),
-    "emit": Out(Destination), "fault": Out(1), **PENDING,
+    "check": Out(data.ArrayLayout(CHECK_BITS, WORD_BYTES)), "emit": Out(Destination), "fault": Out(1), "report": Out(Report()),
+    **PENDING,
 }
 
 
@@ -155,7 +166,7 @@ class AluCore(Core):
             moving = [slot.unit[i] for slot in slots[1:unit.stages]]   # in slot 0 the result is ready
             outputs.append(self._unit(m, unit, words, starts[i], Cat(starts[i], *moving).any()))
         self._results(m, slots[0], outputs)
-        m.d.comb += self.pending.eq(Cat(self.emit.drive, self.fault, *(slot.unit for slot in slots)).any())
+        m.d.comb += self.pending.eq(Cat(self.emit.drive, self.fault, self._reporting, *(slot.unit for slot in slots)).any())
         return m
 
     def _pipeline(self, m, units, starts):
@@ -181,19 +192,31 @@ class AluCore(Core):
 
     def _words(self, m):
         """The operands of every lane."""
-        words = {"c": [lane_of(self.c, i) for i in range(LANES)]}
+        words, decoded = {"c": [lane_of(self.c, i) for i in range(LANES)]}, []
         for name in "ab":
             source = getattr(self, f"{name}_source")
+            planes = self._corrected(m, name, source)
+            decoded += planes
             words[name] = [Signal(WORD_BITS, name=f"{name}_{i:x}") for i in range(LANES)]
             for i, word in enumerate(words[name]):
-                raw = lane_of(getattr(self, name), i)
+                raw = Cat(plane.data.word_select(i, 8) for plane, _ in planes)
                 with m.If(source.immediate):
                     m.d.comb += word.eq(self.immediate)
                 with m.Else(), m.Switch(source.form):
                     for form in Format:
                         with m.Case(form):
                             m.d.comb += word.eq(_extended(raw[:8 * form.size], form))
+        found = summary(m, [plane.corrected for plane, _ in decoded], [(plane.uncorrectable, at) for plane, at in decoded],
+                        name="operands")
+        self._reporting = report_registers(m, self.report, *found)
         return words
+
+    def _corrected(self, m, name, source):
+        """(decoded plane, its stream) for the planes of an operand."""
+        vector = getattr(self, name)
+        words = [Cat(vector.word_select(p, DATA_BITS), source.check[p]) for p in range(WORD_BYTES)]
+        return [(decoder(m, word, name=f"{name}_plane{p}", enable=source.checked[p]), (source.stream | p)[:len(source.stream)])
+                for p, word in enumerate(words)]
 
     def _unit(self, m, unit, words, start, moving):
         """The 16 lanes of a unit behind a clock gate. Returns their outputs."""
@@ -216,3 +239,9 @@ class AluCore(Core):
         emit = Signal(Destination)
         m.d.comb += self.emit.eq(emit)
         m.d.sync += emit.eq(Mux(slot.unit.any() & slot.destination.drive, slot.destination, 0))
+        for p in range(WORD_BYTES):
+            driven = Signal(name=f"driven{p}")
+            m.d.comb += driven.eq(emit.drive & emit.form.matches(*(form for form in Format if form.size > p)))
+            m.submodules[f"encoder{p}"] = encoder = stamp(Encoder)
+            m.d.comb += [encoder.data.eq(result.word_select(p, DATA_BITS)), encoder.enable.eq(driven),
+                         self.check[p].eq(encoder.check)]

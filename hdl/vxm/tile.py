@@ -5,8 +5,9 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated
 from hdl.decode import fields, instruction_register, is_a
+from hdl.operands import Report, said, summary
 from hdl.stamp import stamp
-from hdl.stream import DATA_BITS, STREAM_BITS, Drive, StreamSide, stream_registers, with_check_bits
+from hdl.stream import DATA_BITS, STREAM_BITS, WORD_BITS, Drive, StreamSide, stream_registers
 from hdl.vxm.alu import VxmAlu
 from isa.geometry import ALU_COLUMNS, ALU_ROWS, ALUS, STREAMS, QueueKind
 from isa.instructions import LARGE_UNIT_COLUMN, OPCODE_BITS, Alu, Format, Op, Source, issue_width
@@ -30,8 +31,9 @@ class VxmTile(Gated):
 
     e_in, w_in: SRF at boundary g (eastward) and g+1 (westward). e_out, w_out: SRF at g+1 and g, registers of this tile.
     issue_in[i], issue_out[i]: issue bus of ALU i; opcode 0 when empty.
-    error: 1 for one cycle, t+2, if an operand stream was not driven, if two results of one ALU meet in one cycle, or for an
-    operation that the ALU does not have.
+    report: of the operands sampled in t+1, in t+2; a word counts once for each operand that uses it. error: 1 for one cycle,
+    t+2, if an operand stream was not driven, if two results of one ALU meet in one cycle, or for an operation that the ALU
+    does not have.
 
     All registers stand behind one clock gate, which is open only while something moves through the tile.
     """
@@ -46,6 +48,7 @@ class VxmTile(Gated):
 _PORTS = {
     "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
     "issue_in": In(ISSUE_BITS).array(ALUS), "issue_out": Out(ISSUE_BITS).array(ALUS), "error": Out(1),
+    "report": Out(Report()),
 }
 
 
@@ -67,10 +70,11 @@ class VxmCore(Core):
         undriven = Signal()
         m.d.sync += undriven.eq(Cat(missing).any())
         m.d.comb += self.error.eq(Cat(undriven, *(alu.fault for alu in alus)).any())
+        self._report(m, alus)
         self._streams(m, alus)
         opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
         working = [alu.pending for alu in alus]
-        m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, self.error, *working).any())
+        m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, self.error, said(self.report), *working).any())
         return m
 
     def _start(self, m, i, alus, word):
@@ -94,11 +98,11 @@ class VxmCore(Core):
                     with m.Case(Source.STREAM):
                         stream, form = field[f"{operand}_stream"], field[f"{operand}_format"]
                         m.d.comb += source.form.eq(form)
-                        missing.append(self._sample(m, port, stream, form, name=f"alu{i:x}_{operand}"))
+                        missing.append(self._sample(m, port, source, stream, form, name=f"alu{i:x}_{operand}"))
                     with m.Case(Source.IMMEDIATE):
                         m.d.comb += source.immediate.eq(1)
-                    for source, vector in mesh.items():
-                        with m.Case(source):
+                    for neighbour, vector in mesh.items():
+                        with m.Case(neighbour):
                             m.d.comb += port.eq(vector)
             with m.If(field["op"] == Op.SELECT), m.Switch(field["c"]):
                 for source, vector in mesh.items():
@@ -106,25 +110,35 @@ class VxmCore(Core):
                         m.d.comb += alu.c.eq(vector)
         return missing
 
-    def _sample(self, m, port, stream, form, *, name):
-        """Put the operand of a stream group on ``port``, in the caller's context. Returns 1 if a stream was not driven."""
+    def _sample(self, m, port, source, stream, form, *, name):
+        """Put the operand of a stream group on ``port``, and what checks it on ``source``, in the caller's context. Returns 1 if
+        a stream was not driven."""
         missing, driven = Signal(name=f"{name}_missing"), Signal(QUAD, name=f"{name}_driven")
-        quad = [Signal(DATA_BITS, name=f"{name}_quad{i}") for i in range(QUAD)]
-        low, high = Signal(DATA_BITS, name=f"{name}_low"), Signal(DATA_BITS, name=f"{name}_high")
+        quad = [Signal(WORD_BITS, name=f"{name}_quad{i}") for i in range(QUAD)]
+        low, high = Signal(WORD_BITS, name=f"{name}_low"), Signal(WORD_BITS, name=f"{name}_high")
+        present = Signal(QUAD, name=f"{name}_present")
         number, first = stream[QUAD_BITS:], stream[:QUAD_BITS]
         with m.Switch(number):
             for value in range(2 * STREAMS // QUAD):
                 side, begin = (self.e_in if value * QUAD < STREAMS else self.w_in), value * QUAD % STREAMS
                 with m.Case(value):
                     m.d.comb += driven.eq(side.driven[begin:begin + QUAD])
-                    m.d.comb += [quad[i].eq(side.data[begin + i][:DATA_BITS]) for i in range(QUAD)]
+                    m.d.comb += [quad[i].eq(side.data[begin + i]) for i in range(QUAD)]
         m.d.comb += [low.eq(Array(quad)[first]), high.eq(Mux(first[1], quad[3], quad[1]))]
-        m.d.comb += port.eq(Cat(low, high, *quad[2:]))
+        planes = [low, high, *quad[2:]]
+        m.d.comb += [port.eq(Cat(word[:DATA_BITS] for word in planes)), source.stream.eq(stream), present.eq(driven >> first)]
+        m.d.comb += [check.eq(word[DATA_BITS:]) for check, word in zip(source.check, planes, strict=True)]
         with m.Switch(form):
             for choice in Format:
                 with m.Case(choice):
-                    m.d.comb += missing.eq(~(driven >> first)[:choice.size].all())
+                    m.d.comb += [missing.eq(~present[:choice.size].all()), source.checked.eq(present[:choice.size])]
         return missing
+
+    def _report(self, m, alus):
+        """What the ALUs say; they have registers of their own."""
+        count, found, where = summary(m, [alu.report.corrected for alu in alus],
+                                      [(alu.report.uncorrectable, alu.report.stream) for alu in alus], name="alus")
+        m.d.comb += [self.report.corrected.eq(count), self.report.uncorrectable.eq(found), self.report.stream.eq(where)]
 
     def _streams(self, m, alus):
         """Stream registers; every ALU may drive a group of either direction with its result."""
@@ -146,13 +160,14 @@ class VxmCore(Core):
 
 
 def _placed(m, alu, *, name):
-    """The bytes of a result where its stream group has them: entry p is the word for streams 4 * x + p."""
-    placed = [Signal(DATA_BITS, name=f"{name}{p}") for p in range(QUAD)]
+    """The words of a result where its stream group has them: entry p is the word for streams 4 * x + p."""
+    placed = [Signal(WORD_BITS, name=f"{name}{p}") for p in range(QUAD)]
     with m.If(alu.emit.drive), m.Switch(alu.emit.form):
         for form in Format:
             with m.Case(form):
-                m.d.comb += [word.eq(alu.result.word_select(p % form.size, DATA_BITS)) for p, word in enumerate(placed)]
-    return [with_check_bits(word) for word in placed]
+                m.d.comb += [word.eq(Cat(alu.result.word_select(p % form.size, DATA_BITS), alu.check[p % form.size]))
+                             for p, word in enumerate(placed)]
+    return placed
 
 
 def _mesh(i, alus):

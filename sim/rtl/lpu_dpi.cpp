@@ -1,6 +1,6 @@
-// The C++ side of a simulation: memory contents to load, memory contents dumped, and the stream trace.
+// The C++ side of a simulation: memory contents to load, memory contents dumped, the stream trace, and bits to be flipped.
 //
-// lpu_sram.v and lpu_srf_monitor.v call the first group of functions through DPI; Python inside the simulator's process
+// lpu_sram.v, lpu_srf_monitor.v and lpu_stream_fault.v call the first group of functions through DPI; Python inside the simulator's process
 // (sim/native.py) calls the second group through ctypes. One simulation per process, one thread.
 
 #include <cstdint>
@@ -42,6 +42,11 @@ constexpr size_t kFlush = 1 << 20;
 
 std::unordered_map<uint32_t, Load> loads;
 std::unordered_map<uint32_t, Dump> dumps;
+struct Flip {  // a bit of the word on a stream, at a boundary and superlane in a cycle
+    int cycle, boundary, superlane, stream, position;
+};
+
+std::vector<Flip> flips;
 std::vector<uint8_t> headers, stream_words;
 FILE *header_file = nullptr, *word_file = nullptr;
 std::string error;
@@ -120,6 +125,18 @@ void lpu_srf_word(const svBitVecVal *word) {
     stream_words.insert(stream_words.end(), bytes, bytes + kStreamWord);
 }
 
+int lpu_flip_next(int cycle, int boundary, int superlane, int *stream, int *position) {
+    for (Flip &flip : flips) {
+        if (flip.cycle != cycle || flip.boundary != boundary || flip.superlane != superlane) continue;
+        *stream = flip.stream;
+        *position = flip.position;
+        flip = flips.back();
+        flips.pop_back();
+        return 1;
+    }
+    return 0;
+}
+
 // ---- called by Python
 
 void lpu_load_add(uint32_t id, uint32_t count, const uint32_t *addresses, const uint32_t *words) {
@@ -158,6 +175,17 @@ void lpu_trace_close() {
     if (header_file && fclose(header_file)) fail("cannot close the trace file");
     if (word_file && fclose(word_file)) fail("cannot close the trace file");
     header_file = word_file = nullptr;
+}
+
+void lpu_flip_add(int cycle, int boundary, int superlane, int stream, int position) {
+    flips.push_back(Flip{cycle, boundary, superlane, stream, position});
+}
+
+// Forget all flips; returns how many have not happened.
+uint32_t lpu_flip_clear() {
+    uint32_t left = static_cast<uint32_t>(flips.size());
+    flips.clear();
+    return left;
 }
 
 // First error since the last call, "" if there was none. Valid until the next call of any function.

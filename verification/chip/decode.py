@@ -78,7 +78,7 @@ def compare_steps(model: RandomModel, machine: Machine, positions: list[int], se
                 move(model, m, position, prompt[0])
         golden.run(trace=False)
         result = machine.run()
-        found.append(compare_run(golden.plan, golden.result, result.cycles, result.trace, machine.dump(),
+        found.append(compare_run(golden.plan, golden.result, result.cycles, result.trace, machine.contents(),
                                  errors=result.errors))
         check_sequence(model, golden, position, prompt)
     return found

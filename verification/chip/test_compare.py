@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from golden import chip
-from golden.trace import Trace
+from golden.trace import Trace, with_check_bits
 from isa import geometry, streams
 from isa.instructions import Read
 from verification.compare import TraceError, compare_memory, compare_run, compare_trace
@@ -82,9 +82,11 @@ def test_the_producer_is_the_instruction_that_drove_the_word():
 def test_wrong_check_bits_are_a_mismatch(run):
     plan, _, trace = run
     actual = copied(trace)
-    actual.words[5, 16] = 1
+    actual.words[5, 16] ^= 1
     found = compare_trace(plan, trace, actual)
-    assert found.mismatches == 1 and found.first.lane is None and "check bits 001" in str(found)
+    right, wrong = (int.from_bytes(words[5, 16:].tobytes(), "little") for words in (trace.words, actual.words))
+    assert found.mismatches == 1 and found.first.lane is None
+    assert f"check bits {right:03x}" in str(found) and f"check bits {wrong:03x}" in str(found)
 
 
 def test_the_first_of_many_is_the_earliest(run):
@@ -178,6 +180,16 @@ def test_a_wrong_word_in_memory_is_named(run):
         assert (first.hemisphere, first.mem_slice, first.bank, first.word, first.superlane, first.lane) == (
             hemisphere, mem_slice, int(word >= g.words // 2), word, superlane, lane)
         assert f"hemisphere {'WE'[hemisphere]}, slice {mem_slice}, bank {first.bank}, word {word}" in str(found)
+
+
+def test_wrong_check_bits_in_memory_are_named(run):
+    plan, result, _ = run
+    contents = with_check_bits(result.memory[0])
+    assert compare_memory(plan.geometry, result.memory[0], contents).mismatches == 0
+    contents[3, 7, 0, 17] ^= 1
+    found = compare_memory(plan.geometry, result.memory[0], contents)
+    assert found.mismatches == 1 and found.first.lane is None and (found.first.mem_slice, found.first.word) == (3, 7)
+    assert "check bits\n" in str(found)
 
 
 def test_wrong_cycles_or_a_sticky_error_make_a_run_unequal(run):

@@ -71,8 +71,8 @@ def run_all(name, count):
                 golden = chip.execute(plan, memory, inbox)
                 push(machine, inbox)
                 actual = machine.run()
-                found = compare_run(plan, golden, actual.cycles, actual.trace, machine.dump(), errors=actual.errors)
-                assert found.equal, f"{name} seed {seed}, {run} run: {found}"
+                found = compare_run(plan, golden, actual.cycles, actual.trace, machine.contents(), errors=actual.errors)
+                assert found.equal and not actual.corrected, f"{name} seed {seed}, {run} run: {found}, {actual.corrected} corrected"
                 for emitted, received in zip(golden.mail, actual.mail, strict=True):
                     assert np.array_equal(emitted[:, 0], received), f"{name} seed {seed}, {run} run: mail differs"
                 memory = np.ascontiguousarray(golden.memory)

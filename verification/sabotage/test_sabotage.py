@@ -31,7 +31,7 @@ def comparisons(count):
             machine.load(program)
             push(machine, letters(plan, seed))
             result = machine.run()
-            yield compare_run(plan, golden, result.cycles, result.trace, machine.dump(), errors=result.errors)
+            yield compare_run(plan, golden, result.cycles, result.trace, machine.contents(), errors=result.errors)
 
 
 def test_without_a_fault_the_faulty_chip_is_healthy(monkeypatch):

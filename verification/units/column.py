@@ -11,9 +11,13 @@ from collections import defaultdict
 import numpy as np
 from cocotb.triggers import FallingEdge
 
-from hdl.stream import CHECK_BITS, DATA_BITS, LANE_BITS, WORD_BITS
+from hdl.stream import LANE_BITS, WORD_BITS
+from isa import timing
+from isa.check import checked_streams
 from isa.geometry import LANES, STREAMS
 from isa.instructions import encode
+from sim.bench import rng
+from verification.units.words import codeword, random_flips, sent
 
 _MASK = (1 << STREAMS) - 1
 
@@ -31,6 +35,8 @@ class Scenario:
         self.drives = {}                         # (time, stream) -> vector driven, by visible time
         self.undefined = set()                   # (time, stream) driven with bytes that nothing defines
         self.errors = set()                      # times of the error pulse
+        self.flips = {}                          # (time, stream) -> S masks of bits that are wrong in a fed vector
+        self.random = rng("flips")
         self.length = 0
 
     @property
@@ -45,8 +51,10 @@ class Scenario:
         self._until(time)
 
     def feed(self, time, stream, vector):
-        """Let a vector pass the tile's input in cycle ``time``; returns it."""
+        """Let a vector pass the tile's input in cycle ``time``; returns it. It is what a consumer makes of the words, in some
+        of which one bit or two are wrong."""
         self.streams[time, stream] = np.asarray(vector, np.uint8)
+        self.flips[time, stream] = [random_flips(self.random) for _ in range(self.superlanes)]
         self._until(time)
         return self.streams[time, stream]
 
@@ -66,26 +74,40 @@ class Scenario:
         for (time, stream), vector in self.streams.items():
             out[time + 1][stream] = self.passing(time, stream, vector)
         for (time, stream), vector in self.drives.items():
-            out[time][stream] = _words(vector)
+            out[time][stream] = [codeword(word) for word in _words(vector)]
         return out
 
     def passing(self, time, stream, vector):
-        """Words of an input vector; the check bits differ from word to word."""
-        check = [(7 * time + 3 * stream + 5 * k) % (1 << CHECK_BITS) for k in range(self.superlanes)]
-        return [word | c << DATA_BITS for word, c in zip(_words(vector), check, strict=True)]
+        """Words of an input vector, with what is wrong with them."""
+        return [sent(word, flips) for word, flips in zip(_words(vector), self.flips[time, stream], strict=True)]
+
+    def reports(self):
+        """time -> for each superlane (number of corrected words, streams of uncorrectable ones) in the report of that time."""
+        found = defaultdict(lambda: [(0, set())] * self.superlanes)
+        for time, queues in self.issues.items():
+            at = time + timing.D_SKEW
+            uses = [stream for instruction in queues.values() for stream in checked_streams(instruction)]
+            masks = [(stream, self.flips[at, stream]) for stream in uses if (at, stream) in self.streams]
+            if masks:
+                found[at + 1] = [_judged(masks, k) for k in range(self.superlanes)]
+        return found
 
     def _until(self, time):
         self.length = max(self.length, time + 1)
 
 
 class Column:
-    """Drives scenarios into ``dut`` and checks them; ``words`` counts the driven words compared."""
+    """Drives scenarios into ``dut`` and checks them; ``words`` counts the driven words compared, ``corrected`` and
+    ``uncorrectable`` what was reported."""
 
     def __init__(self, dut, superlanes, queues):
-        self.dut, self.superlanes, self.words = dut, superlanes, 0
+        self.dut, self.superlanes = dut, superlanes
+        self.words = self.corrected = self.uncorrectable = 0
         self.queues = [getattr(dut, f"issue_in__{q}") for q in range(queues)]
         self.inputs = [[_side(dut, f"{d}_in__{k}") for d in "ew"] for k in range(superlanes)]
         self.outputs = [[_side(dut, f"{d}_out__{k}") for d in "ew"] for k in range(superlanes)]
+        self.reports = [tuple(getattr(dut, f"report__{k}__{part}") for part in ("corrected", "uncorrectable", "stream"))
+                        for k in range(superlanes)]
         self.last = {}
         for handle in (*self.queues, *(driven for sides in self.inputs for driven, _ in sides)):
             self._set(handle, 0)
@@ -101,8 +123,9 @@ class Column:
         visible = scenario.visible()
         for time, stream in scenario.undefined:
             visible[time][stream] = None
+        reports = scenario.reports()
         for cycle in range(scenario.length + self.superlanes + drain):
-            self._check(cycle, visible, scenario.errors)
+            self._check(cycle, visible, scenario.errors, reports)
             for queue, handle in enumerate(self.queues):
                 instruction = scenario.issues.get(cycle, {}).get(queue)
                 self._set(handle, int.from_bytes(encode(instruction), "little") if instruction else 0)
@@ -122,12 +145,21 @@ class Column:
             if masks[side]:
                 self._set(self.inputs[k][side][1], data[side])
 
-    def _check(self, cycle, visible, errors):
+    def _check(self, cycle, visible, errors, reports):
         pulses = sum(1 << k for k in range(self.superlanes) if cycle - k in errors)
         error = int(self.dut.error.value)
         assert error == pulses, f"cycle {cycle}: error = {error:0{self.superlanes}b}, not {pulses:0{self.superlanes}b}"
         for k in range(self.superlanes):
             self._check_superlane(cycle, k, visible.get(cycle - k, {}))
+            self._check_report(cycle, k, *reports[cycle - k][k])
+
+    def _check_report(self, cycle, k, corrected, uncorrectable):
+        count, any_, stream = (int(handle.value) for handle in self.reports[k])
+        assert count == corrected, f"{cycle=} superlane {k}: {count} words corrected, not {corrected}"
+        assert any_ == bool(uncorrectable), f"{cycle=} superlane {k}: uncorrectable {any_}, streams {sorted(uncorrectable)}"
+        assert not any_ or stream in uncorrectable, f"{cycle=} superlane {k}: stream {stream}, not one of {sorted(uncorrectable)}"
+        self.corrected += count
+        self.uncorrectable += any_
 
     def _check_superlane(self, cycle, k, words):
         wanted = sum(1 << stream for stream in words)
@@ -150,6 +182,11 @@ class Column:
 
 def _side(dut, name):
     return getattr(dut, f"{name}__driven"), getattr(dut, f"{name}__data")
+
+
+def _judged(masks, k):
+    counts = [(stream, flips[k].bit_count()) for stream, flips in masks]
+    return sum(count == 1 for _, count in counts), {stream for stream, count in counts if count > 1}
 
 
 def _words(vector):

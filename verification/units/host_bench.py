@@ -10,10 +10,13 @@ from cocotbext.axi import AxiBurstType, AxiBus, AxiLiteBus, AxiLiteMaster, AxiMa
 
 from hdl.host import READ_LATENCY, mem_tile
 from isa import geometry, hostmap
+from isa.ecc import WORD_BITS
 from isa.geometry import SLICES_PER_GROUP
-from isa.timing import drain
+from isa.timing import ECC_REPORT, drain
 from sim import bench
+from verification.units.words import codeword
 
+REPORT = ("corrected", "uncorrectable", "group", "superlane", "stream")
 LENGTHS = (1, 15, 16, 17, 31, 250)
 
 
@@ -50,9 +53,12 @@ class Memories:
 
     def memory(self, hemisphere, mem_slice, superlane, word):
         """Bytes of one MEM word."""
-        tile = mem_tile(self.g, hemisphere, mem_slice // SLICES_PER_GROUP, superlane)
-        value = self.words.get(("tile", tile, mem_slice % SLICES_PER_GROUP, word), 0)
+        value = self.words.get(self.key(hemisphere, mem_slice, superlane, word), 0)
         return value.to_bytes(18, "little")[:16]
+
+    def key(self, hemisphere, mem_slice, superlane, word):
+        tile = mem_tile(self.g, hemisphere, mem_slice // SLICES_PER_GROUP, superlane)
+        return "tile", tile, mem_slice % SLICES_PER_GROUP, word
 
     def text(self, queue, entry):
         return self.words.get(("queue", queue, entry), 0).to_bytes(18, "little")[:16]
@@ -68,7 +74,7 @@ class TB:
     async def start(self):
         dut = self.dut
         for name in ("halted", "parked", "underrun", "illegal", "undriven", "bank_conflict", "mail_waiting", "mail_held",
-                     "mail_full", "mail_empty"):
+                     "mail_full", "mail_empty", *(f"report__{part}" for part in REPORT)):
             getattr(dut, name).value = 0
         self.axi = AxiMaster(AxiBus.from_prefix(dut, "axi"), dut.clk, dut.rst)
         self.axil = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "axil"), dut.clk, dut.rst)
@@ -417,6 +423,116 @@ async def sticky_errors_keep_the_first_queue_and_all_groups_until_cleared(dut):
     await tb.command(clear_errors=1)
     names = ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT", "MAILBOX_ERROR")
     assert [await tb.read(n) for n in names] == [0] * len(names)
+
+
+async def _report(dut, corrected=0, uncorrectable=0, group=0, superlane=0, stream=0, cycles=1):
+    for part, value in zip(REPORT, (corrected, uncorrectable, group, superlane, stream), strict=True):
+        getattr(dut, f"report__{part}").value = value
+    for _ in range(cycles):
+        await FallingEdge(dut.clk)
+    for part in REPORT:
+        getattr(dut, f"report__{part}").value = 0
+
+
+async def _double(tb):
+    return hostmap.register("ECC_DOUBLE").unpack(await tb.read("ECC_DOUBLE"))
+
+
+@cocotb.test()
+async def corrected_words_are_counted_and_the_first_uncorrectable_one_is_kept(dut):
+    tb = TB(dut)
+    await tb.start()
+    counts = [1, 0xFFFF, 0, 40]
+    for count in counts:
+        await _report(dut, count)
+    assert await tb.read("ECC_CORRECTED") == sum(counts) and await tb.read("ECC_DOUBLE") == 0
+    status = await tb.status()
+    assert (status["ecc_corrected"], status["ecc_double"]) == (1, 0)
+    assert await tb.command(start=1) == AxiResp.OKAY
+    while not int(dut.running.value):
+        await FallingEdge(dut.clk)
+    await FallingEdge(dut.clk)
+    sampled = int(dut.cycle.value) - (ECC_REPORT - 1)   # wraps around: a report before the first that can come in a run
+    place = {"group": tb.g.groups - 1, "superlane": tb.g.superlanes - 1, "stream": 63}
+    await _report(dut, 3, 1, *place.values())
+    await _report(dut, 0, 1, 1, 0, 5)
+    assert await _double(tb) == {**place, "host": 0, "valid": 1}
+    assert await tb.read("ECC_DOUBLE_CYCLE") == sampled & 0xFFFFFFFF
+    assert (await tb.status())["ecc_double"] == 1 and await tb.read("ECC_CORRECTED") == sum(counts) + 3
+    await tb.command(clear_errors=1)
+    assert [await tb.read(n) for n in ("ECC_CORRECTED", "ECC_DOUBLE", "ECC_DOUBLE_CYCLE")] == [0, 0, 0]
+    for _ in range(10):
+        await FallingEdge(dut.clk)
+    sampled = int(dut.cycle.value) - (ECC_REPORT - 1)
+    await _report(dut, 0, 1, 0, 0, 0)   # the lowest of everything
+    assert await _double(tb) == {"group": 0, "superlane": 0, "stream": 0, "host": 0, "valid": 1}
+    assert await tb.read("ECC_DOUBLE_CYCLE") == sampled
+
+
+@cocotb.test()
+async def the_count_of_corrected_words_stops_at_its_end(dut):
+    tb = TB(dut)
+    await tb.start()
+    await _report(dut, 0xFFFF, cycles=(1 << 16) + 1)   # 0xFFFF * 0x10001 = 0xFFFFFFFF
+    assert await tb.read("ECC_CORRECTED") == 0xFFFFFFFF
+    await _report(dut, 1)
+    assert await tb.read("ECC_CORRECTED") == 0xFFFFFFFF
+
+
+@cocotb.test()
+async def what_is_written_has_check_bits_and_what_is_read_is_corrected(dut):
+    tb = TB(dut)
+    await tb.start()
+    corrected = 0
+    for place in corners(tb.g):
+        data, address = tb.random.randbytes(16), hostmap.memory_address(tb.g, *place)
+        await tb.axi.write(address, data)
+        key = tb.memories.key(*place)
+        word = codeword(int.from_bytes(data, "little"))
+        assert tb.memories.words[key] == word, place
+        tb.memories.words[key] = word ^ 1 << tb.random.randrange(WORD_BITS)
+        assert (await tb.axi.read(address, 16)).data == data, place
+        corrected += 1
+        assert await tb.read("ECC_CORRECTED") == corrected, place
+        await tb.axi.write(address + 5, b"new")     # read, corrected, merged
+        corrected += 1
+        data = data[:5] + b"new" + data[8:]
+        assert tb.memories.words[key] == codeword(int.from_bytes(data, "little")), place
+    assert await tb.read("ECC_CORRECTED") == corrected and await tb.read("ECC_DOUBLE") == 0
+    for hemisphere, mem_slice, superlane, word in reversed(list(corners(tb.g))):
+        key = tb.memories.key(hemisphere, mem_slice, superlane, word)
+        tb.memories.words[key] ^= 1 << 128 | 1 << 7
+        wrong = tb.memories.memory(hemisphere, mem_slice, superlane, word)
+        assert (await tb.axi.read(hostmap.memory_address(tb.g, hemisphere, mem_slice, superlane, word), 16)).data == wrong
+        group = tb.g.mem_group(hemisphere, mem_slice)
+        assert await _double(tb) == {"group": group, "superlane": superlane, "stream": 0, "host": 1, "valid": 1}
+        await tb.command(clear_errors=1)
+    for queue in (0, len(tb.g.queues) - 1):     # texts have no check bits
+        await tb.axi.write(hostmap.queue_address(tb.g, queue), b"\x01" * 16)
+        key = "queue", queue, 0
+        tb.memories.words[key] &= (1 << 128) - 1
+        assert (await tb.axi.read(hostmap.queue_address(tb.g, queue), 16)).data == b"\x01" * 16
+    assert await tb.read("ECC_CORRECTED") == 0 and await tb.read("ECC_DOUBLE") == 0
+
+
+@cocotb.test()
+async def letters_are_corrected_when_they_are_read(dut):
+    tb = TB(dut)
+    await tb.start()
+    for hemisphere in (0, 1):
+        superlane = tb.g.superlanes - 1
+        address = hostmap.mailbox_address(tb.g, hemisphere, superlane)
+        data, key = tb.random.randbytes(16), ("mailbox", hemisphere * tb.g.superlanes + superlane)
+        await tb.axi.write(address, data)
+        assert tb.memories.words[key] == codeword(int.from_bytes(data, "little"))
+        tb.memories.words[key] ^= 1 << 100
+        assert (await tb.axi.read(address, 16)).data == data
+        assert await tb.read("ECC_CORRECTED") == 1
+        tb.memories.words[key] ^= 1 << 3
+        await tb.axi.read(address, 16)
+        expected = {"group": tb.g.sxm_group(hemisphere), "superlane": superlane, "stream": 0, "host": 1, "valid": 1}
+        assert await _double(tb) == expected
+        await tb.command(clear_errors=1)
 
 
 @cocotb.test()

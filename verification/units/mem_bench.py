@@ -6,11 +6,13 @@ import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, ReadOnly
 
+from isa.ecc import DATA_BITS
 from isa.geometry import SLICES_PER_GROUP, STREAMS, named
 from isa.instructions import Gather, Read, ReadWrite, Scatter, Write, encode
 from sim.bench import cycles, rng, start
 from sim.native import Native, pack_words
 from verification.units.mem_model import UNKNOWN, WORD_BITS, Inputs, MemModel, Stimuli
+from verification.units.words import codeword
 
 GEOMETRY = named(os.environ["GEOMETRY"])
 WORDS = GEOMETRY.words
@@ -25,7 +27,7 @@ class Bench:
         self.dut, self.model, self.native = dut, MemModel(WORDS), Native()
         self.buses = [tuple(getattr(dut, f"issue_{way}__{i}") for way in ("in", "out"))
                       for i in range(SLICES_PER_GROUP)]
-        self.cycle = self.words = 0
+        self.cycle = self.words = self.corrected = self.uncorrectable = 0
 
     async def reset(self):
         dut = self.dut
@@ -88,6 +90,11 @@ class Bench:
             assert shown & 0xFF if instruction else not shown & 0xFF, f"{where}: instruction register {shown:x}"
             assert not instruction or shown == _word(instruction), f"{where}: instruction register {shown:x}"
         assert (bool(dut.error.value), bool(dut.bank_conflict.value)) == (seen.error, seen.bank_conflict), where
+        corrected, uncorrectable = int(dut.report__corrected.value), bool(dut.report__uncorrectable.value)
+        assert (corrected, uncorrectable) == (seen.corrected, bool(seen.uncorrectable)), where
+        assert not uncorrectable or int(dut.report__stream.value) in seen.uncorrectable, where
+        self.corrected += corrected
+        self.uncorrectable += uncorrectable
 
     async def idle(self, count=4):
         for _ in range(count):
@@ -147,7 +154,7 @@ async def random_legal_instructions_agree_in_every_cycle(dut):
         await bench.idle(bench.cycle % 5)
     await bench.idle()
     await bench.compare_memories()
-    assert bench.words > 5000
+    assert bench.words > 5000 and bench.corrected > 20 and bench.uncorrectable > 20
 
 
 @cocotb.test()
@@ -216,7 +223,7 @@ async def indirect_access_keeps_its_limits(dut):
                     continue
                 start_word = WORDS - 9    # wraps around for some
                 word = rng(f"{base} {limit} {relative}").getrandbits(WORD_BITS)
-                maps = {9: word & ~0xFFFF | index}
+                maps = {9: codeword(word & (1 << DATA_BITS) - 0x10000 | index)}
                 common = {"start": start_word, "map_stream": 9, "base": base, "limit": limit}
                 await bench.step(Inputs([Gather(stream=33, **common), Scatter(stream=11 + 32, **common), None, None],
                                         {}, {}))
@@ -240,7 +247,7 @@ async def reset_ends_everything_but_the_contents(dut):
     dut.e_in__driven.value = dut.w_in__driven.value = 0
     await cycles(dut, 1)
     dut.rst.value = 0
-    for part in ("e_out__driven", "w_out__driven", "error", "bank_conflict"):
+    for part in ("e_out__driven", "w_out__driven", "error", "bank_conflict", "report__corrected", "report__uncorrectable"):
         assert int(getattr(dut, part).value) == 0, part
     assert not any(int(register.value) & 0xFF for _, register in bench.buses)
 

@@ -7,22 +7,26 @@ An instruction on a bus in t samples and accesses in t+1 and drives what the reg
 from dataclasses import dataclass, field
 
 from isa import streams
+from isa.ecc import DATA_BITS, WORD_BITS
 from isa.geometry import SLICES_PER_GROUP, STREAMS
 from isa.instructions import Gather, Read, ReadWrite, Scatter, Write
+from verification.units.words import codeword, decoded, random_flips
 
-WORD_BITS = 137
 UNKNOWN = None   # a word that nobody has to know: never written, or written from an undriven stream
 
 
 @dataclass
 class Seen:
-    """What the tile shows in one cycle: driven words of both directions, the instruction registers, the error bits."""
+    """What the tile shows in one cycle: driven words of both directions, the instruction registers, the error bits, and how many
+    maps were corrected and which streams' could not be."""
 
     east: dict
     west: dict
     registers: list
     error: bool
     bank_conflict: bool
+    corrected: int
+    uncorrectable: set
 
 
 @dataclass
@@ -42,16 +46,17 @@ class MemModel:
     driving: list = field(default_factory=list)     # (stream id, word), visible in the next cycle
     out: tuple = ((), ())
     errors: tuple = (False, False)
+    maps: tuple = (0, frozenset())
 
     def step(self, inputs: Inputs) -> Seen:
         """One cycle; returns what shows during it."""
         east, west = self.out
-        seen = Seen(dict(east), dict(west), list(self.registers), *self.errors)
+        seen = Seen(dict(east), dict(west), list(self.registers), *self.errors, *self.maps)
         out = (dict(inputs.east), dict(inputs.west))
         for stream, word in self.driving:
             out[stream >= STREAMS][stream % STREAMS] = word
         self.out = out
-        self.driving, self.errors = [], (False, False)
+        self.driving, self.errors, self.maps = [], (False, False), (0, frozenset())
         for memory, instruction in zip(self.memory, self.registers):
             if instruction is not None:
                 self._access(memory, instruction, inputs)
@@ -78,17 +83,27 @@ class MemModel:
                 bank = self.words // 2
                 conflict |= instruction.read_address // bank == instruction.write_address // bank
             case Gather():
-                index = sampled(instruction.map_stream)
+                index = self._map(sampled, instruction)
                 address = self._address(instruction, index)
                 word = UNKNOWN if index is UNKNOWN else 0 if address is None else memory.get(address, UNKNOWN)
                 self.driving.append((instruction.stream, word))
             case Scatter():
-                index, word = sampled(instruction.map_stream), sampled(instruction.stream)
+                index, word = self._map(sampled, instruction), sampled(instruction.stream)
                 if index is UNKNOWN:
                     memory.clear()    # anything may have been overwritten
                 elif self._address(instruction, index) is not None:
                     memory[self._address(instruction, index)] = word
         self.errors = (undriven, conflict)
+
+    def _map(self, sampled, instruction):
+        """The map that an instruction samples, corrected."""
+        word = sampled(instruction.map_stream)
+        if word is UNKNOWN:
+            return UNKNOWN
+        data, corrected, uncorrectable = decoded(word)
+        count, streams_ = self.maps
+        self.maps = count + corrected, streams_ | ({instruction.map_stream} if uncorrectable else set())
+        return data
 
     def _address(self, instruction, index):
         if index is UNKNOWN:
@@ -109,12 +124,18 @@ class Stimuli:
         return tuple({i: self._word() for i in range(STREAMS) if self.rng.random() < self.driven} for _ in range(2))
 
     def _word(self):
-        """Maps are words too: their low 16 bits often are near small or extreme indices."""
+        """Maps are words too: their low 16 bits often are near small or extreme indices. In some words one bit or several are
+        wrong."""
         word = self.rng.getrandbits(WORD_BITS)
-        kind = self.rng.randrange(4)
+        kind = self.rng.randrange(5)
+        if kind == 4:
+            return word
+        data = word & (1 << DATA_BITS) - 1
         if kind == 0:
-            return word & ~0xFFFF | self.rng.choice((0, 1, self.words - 1, self.words, 0xFFFF))
-        return word & ~0xFFFF | self.rng.randrange(2 * self.words) if kind < 3 else word
+            data = data & ~0xFFFF | self.rng.choice((0, 1, self.words - 1, self.words, 0xFFFF))
+        elif kind < 3:
+            data = data & ~0xFFFF | self.rng.randrange(2 * self.words)
+        return codeword(data) ^ random_flips(self.rng, single=0.3, double=0.1)
 
     def __call__(self) -> Inputs:
         """Inputs of the next cycle; instructions fit the streams of the cycle after it, in which they sample."""

@@ -303,6 +303,7 @@ async def random_instructions_with_gaps(dut):
     take_all(scenario, planes, gap=0.2)
     noise(scenario, 0.02)
     await check(column, scenario, planes, entries)
+    assert column.corrected > 20 and column.uncorrectable > 5
     cocotb.log.info("compared %d words", column.words)
 
 
@@ -358,6 +359,7 @@ async def random_instructions_of_all_types_with_gaps(dut):
     take_all(scenario, planes, gap=0.1)
     noise(scenario, 0.02)
     await check(column, scenario, planes)
+    assert column.corrected > 20 and column.uncorrectable > 5
     cocotb.log.info("compared %d words", column.words)
 
 

@@ -32,12 +32,12 @@ class StreamModel:
             self.shown |= {i: words[i % size] for i in range(STREAMS) if mask >> i & 1}
 
     def samples(self, inputs):
-        """size -> (words, all driven): eastward out of the incoming words, westward out of the registers."""
+        """size -> (words, mask of the driven ones): eastward out of the incoming words, westward out of the registers."""
         found = {size: ([0] * size, 0) for size in SIZES}
         for size, stream in inputs.samples.items():
             side = inputs.incoming if stream < STREAMS else self.shown
             words = [side.get(stream % STREAMS + i) for i in range(size)]
-            found[size] = (words, int(None not in words))
+            found[size] = (words, sum(1 << i for i, word in enumerate(words) if word is not None))
         return found
 
 

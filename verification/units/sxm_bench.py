@@ -13,6 +13,7 @@ from isa.hostmap import MAILBOX_DEPTH
 from isa.instructions import Distribute, Emit, Permute, Rotate, Select, Shift, Take, Transpose
 from sim.bench import cycles, rng, start
 from verification.units.column import Column, Scenario
+from verification.units.words import codeword
 
 GEOMETRY = named(os.environ["LPU_GEOMETRY"])
 S = GEOMETRY.superlanes
@@ -240,6 +241,7 @@ async def random_instructions_with_gaps(dut):
             if RANDOM.random() < 0.02 and (time, stream) not in scenario.streams:
                 scenario.feed(time, stream, NUMPY.integers(0, 256, SIDE, np.uint8))
     await column.run(scenario, DRAIN)
+    assert column.corrected > 20 and column.uncorrectable > 5
     cocotb.log.info("compared %d words", column.words)
 
 
@@ -284,7 +286,7 @@ class MailHost:
 
     async def put(self, vector):
         for k, word in enumerate(vector.reshape(S, LANES)):
-            await self.cycle(select=1 << k, write=1, data=int.from_bytes(word.tobytes(), "little"))
+            await self.cycle(select=1 << k, write=1, data=codeword(int.from_bytes(word.tobytes(), "little")))
         await self.cycle(push=1)
 
     async def get(self):

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden import ecc as golden
 from hdl import ecc
+from isa import geometry, timing
 from isa.ecc import COLUMNS, DATA_BITS, ROWS, WORD_BITS
 from isa.geometry import LANES
 from sim.build import build, run_bench
@@ -90,3 +91,11 @@ def test_golden_corrects_and_detects_in_every_shape():
     assert not found.corrected[:, 0].any() and found.corrected[:, 1:].all()
     one = golden.decode(wrong[0, 5], wrong_check[0, 5])
     assert np.array_equal(one.data, data[0, 5]) and one.corrected and not one.uncorrectable
+
+
+@pytest.mark.parametrize("name", geometry.NAMES)
+def test_a_run_ends_after_its_last_report(name):
+    """The last instruction is dispatched one cycle before the Halt, and samples in the last superlane."""
+    g = geometry.named(name)
+    last_sampled = -1 + timing.D_SKEW + g.superlanes - 1
+    assert last_sampled + timing.ECC_REPORT <= timing.drain(g)

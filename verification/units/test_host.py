@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slice_bench
 @pytest.mark.parametrize("name", geometry.NAMES)
 def test_host_port_keeps_its_contract(name):
     model = build(elaborate(Host, f"host_{name}", geometry=geometry.named(name)), f"host_{name}")
-    assert run_bench(model, "verification.units.host_bench", env={"GEOMETRY": name}).tests == 18
+    assert run_bench(model, "verification.units.host_bench", env={"GEOMETRY": name}).tests == 22
 
 
 @pytest.mark.parametrize("name", geometry.NAMES)

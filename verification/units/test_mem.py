@@ -56,6 +56,8 @@ async def _drive(ctx, *, tile, rng, words):
                 assert word is UNKNOWN or ctx.get(side.data[i]) == word, (cycle, i)
                 seen_words += word is not UNKNOWN
         assert (ctx.get(tile.error), ctx.get(tile.bank_conflict)) == (seen.error, seen.bank_conflict), cycle
+        assert ctx.get(tile.report.corrected) == seen.corrected, cycle
+        assert ctx.get(tile.report.uncorrectable) == bool(seen.uncorrectable), cycle
         await ctx.tick()
     assert seen_words > 1000
 

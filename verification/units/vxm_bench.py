@@ -24,8 +24,8 @@ SETTLED = timing.alu_latency(Op.MOV)   # from here on every result register is d
 class VxmBench(Column):
     """A column whose outputs come VxmColumn.DELAY cycles later than the tile's."""
 
-    def _check(self, cycle, visible, errors):
-        super()._check(cycle - VxmColumn.DELAY, visible, errors)
+    def _check(self, cycle, visible, errors, reports):
+        super()._check(cycle - VxmColumn.DELAY, visible, errors, reports)
 
 
 class Mesh:
@@ -131,6 +131,7 @@ async def _random_program(dut, density, length, background=True):
     bench = await _bench(dut)
     await bench.run(scenario, DRAIN)
     dut._log.info("%s: %d instructions, %d driven words compared", GEOMETRY.name, issued, bench.words * S)
+    return bench
 
 
 async def _bench(dut):
@@ -142,7 +143,8 @@ async def _bench(dut):
 @cocotb.test()
 async def random_programs_back_to_back_equal_golden(dut):
     """An operation in every ALU in nearly every cycle."""
-    await _random_program(dut, 1.0, int(os.environ.get("LENGTH", 100)))
+    bench = await _random_program(dut, 1.0, int(os.environ.get("LENGTH", 100)))
+    assert bench.corrected > 100 and bench.uncorrectable > 50
 
 
 @cocotb.test()

@@ -4,6 +4,7 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.operands import Report
 from hdl.stamp import stamp
 from hdl.stream import StreamSide
 from hdl.vxm import VxmTile
@@ -17,7 +18,7 @@ class VxmColumn(wiring.Component):
     All inputs pass one register first, as on the chip, so everything happens DELAY cycles later than the tile says.
 
     geometry: number of superlanes. e_in, w_in, e_out, w_out: streams of each superlane. issue_in: issue bus of each ALU,
-    superlane 0. error: one bit for each superlane.
+    superlane 0. error: one bit for each superlane. report: of each superlane.
     """
 
     DELAY = 1
@@ -28,7 +29,7 @@ class VxmColumn(wiring.Component):
         super().__init__({
             **{name: In(StreamSide()).array(s) for name in ("e_in", "w_in")},
             **{name: Out(StreamSide()).array(s) for name in ("e_out", "w_out")},
-            "issue_in": In(ISSUE_BITS).array(ALUS), "error": Out(s),
+            "issue_in": In(ISSUE_BITS).array(ALUS), "error": Out(s), "report": Out(Report()).array(s),
         })
 
     def elaborate(self, platform):
@@ -40,6 +41,7 @@ class VxmColumn(wiring.Component):
                 self._register(m, getattr(self, name)[k], getattr(tile, name), f"{name}_{k}")
             for name in ("e_out", "w_out"):
                 wiring.connect(m, wiring.flipped(getattr(self, name)[k]), getattr(tile, name))
+            wiring.connect(m, wiring.flipped(self.report[k]), tile.report)
             if k:
                 m.d.comb += [north.eq(south) for north, south in zip(tile.issue_in, tiles[k - 1].issue_out, strict=True)]
         for i, port in enumerate(self.issue_in):

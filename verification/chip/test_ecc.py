@@ -1,0 +1,231 @@
+"""Flipped bits on the whole chip, in SRAM and in stream registers: what consumers make of the words is as without flips, the
+counter and the sticky place are those that the golden model predicts."""
+
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from golden import chip
+from golden.faults import MemoryFlip, Prediction, Sighting, StreamFlip, predict
+from golden.trace import with_check_bits
+from isa import geometry, streams
+from isa.ecc import WORD_BITS
+from isa.geometry import EAST
+from isa.instructions import Read, ReadWrite
+from isa.program import Address, Program
+from lpu.session import Generation, compile_model, hear_all, integers, start_all
+from sim.machine import GoldenMachine, MachineError, RtlMachine, RunResult, chip_model
+from verification.placed import placed_program
+from verification.random.letters import letters, push
+from verification.random.programs import generate, seed_from_environment
+
+PROGRAMS = 4
+STREAM_FLIPS, MEMORY_FLIPS = 60, 30
+MODEL = "mathformer/add"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A program and its run without flips, on the golden model."""
+
+    program: Program
+    plan: chip.Plan
+    result: chip.Result
+    inbox: list
+
+
+def reference(name: str, seed: int) -> Reference:
+    program = generate(geometry.named(name), seed)
+    plan = chip.plan(program)
+    inbox = letters(plan, seed)
+    return Reference(program, plan, chip.execute(plan, chip.memory_image(program), inbox), inbox)
+
+
+@pytest.fixture(scope="module", params=["nano", pytest.param("small", marks=pytest.mark.nightly)])
+def machine(request):
+    g = geometry.named(request.param)
+    with RtlMachine(g, model=chip_model(g, faults=True), progress=False) as machine:
+        yield machine
+
+
+def run(machine: RtlMachine, ref: Reference, flips: list) -> RunResult:
+    machine.load(ref.program)
+    push(machine, ref.inbox)
+    machine.flip(*(flip for flip in flips if isinstance(flip, MemoryFlip)))
+    return machine.run(flips=[flip for flip in flips if isinstance(flip, StreamFlip)])
+
+
+def stream_flips(rng, plan, count, bits=1) -> list[StreamFlip]:
+    """Places where something is driven, each with so many flipped bits; no value is flipped twice."""
+    headers, found, seen = plan.index.headers, [], set()
+    first = np.concatenate([[0], np.cumsum(np.bitwise_count(headers["driven"]))])
+    for at in rng.sample(range(len(headers)), len(headers)):
+        header, driven = headers[at], int(headers["driven"][at])
+        stream = rng.choice([s for s in range(streams.STREAM_IDS) if driven >> s & 1])
+        boundary = int(header["boundary"])
+        word = int(first[at]) + (driven & (1 << stream) - 1).bit_count()
+        value = int(plan.index.vector[word]), int(header["superlane"])
+        if value in seen or boundary in (0, plan.geometry.groups):   # nobody samples there, nothing goes on from there
+            continue
+        seen.add(value)
+        found += [StreamFlip(int(header["cycle"]), boundary, int(header["superlane"]), stream, bit)
+                  for bit in rng.sample(range(WORD_BITS), bits)]
+        if len(seen) == count:
+            break
+    return found
+
+
+def memory_flips(rng, plan, count, bits=1) -> list[MemoryFlip]:
+    """Words that the program reads, and some that it does not."""
+    g = plan.geometry
+    read = [(issue.queue.hemisphere * g.mem_slices + issue.queue.unit, i.address if isinstance(i, Read) else i.read_address)
+            for issue in plan.issues if isinstance(i := issue.instruction, Read | ReadWrite)]
+    places = {(*rng.choice(read), rng.randrange(g.superlanes)) for _ in range(count)}
+    places |= {(rng.randrange(2 * g.mem_slices), rng.randrange(g.words), rng.randrange(g.superlanes)) for _ in range(count // 4)}
+    return [MemoryFlip(*place, bit) for place in sorted(places) for bit in rng.sample(range(WORD_BITS), bits)]
+
+
+def single_errors(ref: Reference, flips: list) -> tuple[list, Prediction]:
+    """Those of the flips that meet in no word, and what they do: a flip passed on by MEM may meet another one."""
+    while (found := predict(ref.plan, ref.result, flips)).sightings:
+        flips = flips[:len(flips) // 2]
+    return flips, found
+
+
+def assert_memory(ref: Reference, found: Prediction, contents: np.ndarray):
+    """All of MEM, check bits too, is as without flips but for what is predicted."""
+    expected = with_check_bits(ref.result.memory[0])
+    for (mem_slice, word, k), mask in found.memory.items():
+        flipped = np.frombuffer(mask.to_bytes(expected.shape[-1], "little"), np.uint8)
+        expected[mem_slice, word, k] ^= flipped
+    assert np.array_equal(expected, contents)
+
+
+@pytest.mark.parametrize("number", range(PROGRAMS))
+def test_single_flips_are_corrected_and_counted(machine, number):
+    seed = seed_from_environment() + number
+    print(f"LPU_SEED={seed}")
+    rng, ref = random.Random(f"{seed}:single"), reference(machine.geometry.name, seed)
+    flips = [*stream_flips(rng, ref.plan, STREAM_FLIPS), *memory_flips(rng, ref.plan, MEMORY_FLIPS)]
+    rng.shuffle(flips)
+    flips, found = single_errors(ref, flips)
+    result = run(machine, ref, flips)
+    assert found.corrected > 5 and result.corrected == found.corrected
+    assert result.errors == () and result.cycles == ref.plan.cycles
+    for expected, received in zip(ref.result.mail, result.mail, strict=True):
+        assert np.array_equal(expected[:, 0], received)
+    assert_memory(ref, found, machine.contents())
+    assert run(machine, ref, []).corrected == 0   # the counter belongs to one run
+
+
+@pytest.mark.parametrize("number", range(PROGRAMS))
+def test_a_double_flip_is_reported_with_its_place(machine, number):
+    seed = seed_from_environment() + number
+    print(f"LPU_SEED={seed}")
+    rng, ref = random.Random(f"{seed}:double"), reference(machine.geometry.name, seed)
+    tried = 0
+    for flip in range(40):
+        flips = (stream_flips if flip % 3 else memory_flips)(rng, ref.plan, 1, bits=2)[:2]
+        found = predict(ref.plan, ref.result, flips)
+        if not found.sightings or found.sightings[0].host:
+            continue
+        result = run(machine, ref, flips)
+        assert result.errors in {(line(s),) for s in found.first}, (flips, found)
+        tried += 1
+        if tried == 3:
+            return
+    pytest.fail("no double flip was sampled")
+
+
+def line(sighting: Sighting) -> str:
+    """What the machine says of an uncorrectable word."""
+    place = f"group {sighting.group}, superlane {sighting.superlane}"
+    if sighting.host:
+        return f"uncorrectable word: read by the host port from {place}"
+    return f"uncorrectable word: {place}, stream {streams.name(sighting.stream)}, cycle {sighting.cycle}"
+
+
+def test_flips_that_nobody_samples_count_nothing(machine):
+    """In streams after the last consumer, in words of MEM that are not read, in passing values."""
+    ref = reference(machine.geometry.name, seed_from_environment())
+    rng = random.Random(f"{seed_from_environment()}:unseen")
+    flips = []
+    for flip in [*stream_flips(rng, ref.plan, 200), *memory_flips(rng, ref.plan, 40)]:
+        found = predict(ref.plan, ref.result, [flip])
+        if not found.corrected:
+            flips.append(flip)
+    assert len([flip for flip in flips if isinstance(flip, StreamFlip)]) > 10
+    result = run(machine, ref, flips)
+    assert result.corrected == 0 and result.errors == ()
+
+
+def test_the_host_port_corrects_what_it_reads(machine):
+    """A word of MEM with one wrong bit, read through AXI; with two it comes as it is stored, and the error is sticky."""
+    g = machine.geometry
+    machine.load(placed_program(g, []))
+    address, data = Address(EAST, 5, 77), bytes(range(g.lanes))
+    place = g.mem_slices + 5, 77, 0
+    machine.write(address, data)
+
+    def read(*bits):
+        machine.flip(*(MemoryFlip(*place, bit) for bit in bits))
+        machine.preload = False
+        found = machine.read(address)
+        machine.preload = True
+        machine.flip(*(MemoryFlip(*place, bit) for bit in bits))
+        return found
+
+    for count, bit in enumerate((0, 127, 128, 136), start=1):
+        assert read(bit) == data and machine.state() == (count, ())
+    found = read(0, 9)
+    assert found == bytes([data[0] ^ 1, data[1] ^ 2, *data[2:]])
+    group = g.mem_group(EAST, 5)
+    assert machine.state() == (4, (line(Sighting(None, group, 0, 0, host=True)),))
+    machine.load(machine.program)
+    assert machine.state() == (0, ())
+
+
+def test_flips_need_a_chip_with_faults_and_a_place_that_exists(machine):
+    ref = reference(machine.geometry.name, seed_from_environment())
+    with pytest.raises(MachineError, match="1 bits were not flipped"):
+        run(machine, ref, [StreamFlip(5, machine.geometry.boundaries, 0, 0, 0)])
+    with RtlMachine(machine.geometry, progress=False) as healthy, pytest.raises(MachineError, match="1 bits were not flipped"):
+        run(healthy, ref, [StreamFlip(5, 3, 0, 0, 0)])
+
+
+@pytest.mark.nightly
+def test_a_model_answers_the_same_with_wrong_bits():
+    """Wrong bits in weights, cache and streams of the first launches: the same tokens, and the count as predicted."""
+    g, seed = geometry.named("small"), seed_from_environment()
+    print(f"LPU_SEED={seed}")
+    rng, compiled = random.Random(f"{seed}:model"), compile_model(MODEL, g, integers(MODEL))
+    prompt = rng.choice([prompt for prompt, _ in compiled.model.task])
+    golden, judge, generation = GoldenMachine(g), Generation(compiled, prompt), Generation(compiled, prompt)
+    start_all(golden, [judge])
+    plan = golden.plan
+    stored = memory_flips(rng, plan, MEMORY_FLIPS)
+    passing = [stream_flips(rng, plan, STREAM_FLIPS) for _ in range(2)]   # of the first launches
+    flips = [replace(flip, cycle=flip.cycle + launch * plan.cycles) for launch, some in enumerate(passing) for flip in some]
+
+    def listen(_, vector):
+        generation.hear(compiled.host.token_of(vector))
+        return generation.done
+
+    with RtlMachine(g, model=chip_model(g, faults=True), progress=False) as machine:
+        machine.load(compiled.program)
+        generation.start(machine)
+        machine.flip(*stored)
+        result = machine.run(trace=False, launches=generation.launches, on_mail=listen, flips=flips)
+    corrected = 0
+    for launch in range(result.launches):
+        golden.run(trace=False)
+        hear_all(golden, [judge])
+        found = predict(plan, golden.result, [*stored, *(passing[launch] if launch < len(passing) else ())])
+        assert not found.sightings, "two flips met in a word: choose another seed"
+        corrected += found.corrected
+        stored = [MemoryFlip(*place, bit) for place, mask in found.memory.items() for bit in range(WORD_BITS) if mask >> bit & 1]
+    print(f"{prompt}= {generation.answer}: {corrected} words corrected in {result.launches} launches")
+    assert generation.answer == judge.answer and result.errors == ()
+    assert result.corrected == corrected > 1000
