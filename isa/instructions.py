@@ -695,18 +695,16 @@ def check_for(instruction: Instruction, kind: QueueKind, geometry: Geometry, uni
         value = getattr(instruction, attribute, 0)
         if not -words < value < words:
             raise InstructionError(f"{name}.{attribute} = {value}: strides of geometry {geometry.name} are below {words}")
-    if isinstance(instruction, Config) and instruction.superlanes > geometry.superlanes:
-        raise InstructionError(f"Config.superlanes = {instruction.superlanes}: geometry {geometry.name} has "
-                               f"{geometry.superlanes}")
-    if getattr(instruction, "limit", 0) > words:
-        raise InstructionError(f"{name}.limit = {instruction.limit} is more than the {words} words of a slice")
+    for attribute, most, what in (("limit", words, "words of a slice"), ("superlanes", geometry.superlanes, "superlanes"),
+                                  ("amount", lanes, "lanes")):
+        value = getattr(instruction, attribute, 0)
+        if value > most:
+            raise InstructionError(f"{name}.{attribute} = {value} is more than the {most} {what}")
     if isinstance(instruction, ReadWrite) and _bank(instruction.read_address, words) == _bank(instruction.write_address, words):
         raise InstructionError(f"ReadWrite addresses {instruction.read_address} and {instruction.write_address} are in one bank")
     if isinstance(instruction, LoadWeights) and instruction.group + instruction.n > lanes // LANES:
         raise InstructionError(f"LoadWeights column groups {instruction.group}..{instruction.group + instruction.n - 1} "
                                f"are outside 0..{lanes // LANES - 1}")
-    if isinstance(instruction, Shift) and instruction.amount > lanes:
-        raise InstructionError(f"Shift.amount = {instruction.amount} is more than the {lanes} lanes")
     if isinstance(instruction, Alu):
         _check_alu(instruction, unit)
     if in_tandem(instruction) and unit % 2:

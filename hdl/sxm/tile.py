@@ -91,8 +91,8 @@ class SxmCore(Core):
         units = []
         for q, (kind, n) in enumerate(QUEUES):
             name = f"{kind.value}{n}"
-            word = instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=name)
-            units.append(build[kind](m, n, word, name))
+            register = instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=name)
+            units.append(build[kind](m, n, register, name))
         failed = Signal()
         m.d.sync += failed.eq(Cat(unit.error for unit in units).any())
         m.d.comb += self.error.eq(failed)
@@ -104,17 +104,16 @@ class SxmCore(Core):
                                         *(unit.valid for unit in units)).any())
         return m
 
-    def _shift(self, m, n, word, name):
-        active, field = is_a(word, Shift), fields(Shift, word)
-        port = self.shift[n]
+    def _shift(self, m, n, register, name):
+        passing, active, field = _across(m, register, Shift, name)
         ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
-        valid = _operands(m, active, port, name, stream=field["out_stream"], data=data[:DATA_BITS],
+        valid = _operands(m, passing, self.shift[n], name, on=active, stream=field["out_stream"], data=data[:DATA_BITS],
                           amount=field["amount"], up=field["up"], fill=field["fill"])
         result = self.shifted[n]
         return _Unit(valid, active & ~driven, result.stream, {1: result.valid}, with_check_bits(result.data))
 
-    def _select(self, m, n, word, name):
-        active, field = is_a(word, Select), fields(Select, word)
+    def _select(self, m, n, register, name):
+        active, field = is_a(register.word, Select), fields(Select, register.word)
         samples = {key: sample(m, self.e_in, self.w_in, field[f"{key}stream"], active, name=f"{name}_{key}data")
                    for key in ("", "other_", "mask_")}
         (((data,), driven), ((other,), other_driven), ((mask,), mask_driven)) = samples.values()
@@ -128,20 +127,20 @@ class SxmCore(Core):
         return _Unit(valid, active & ~(driven & other_driven & mask_driven), held.stream, {1: valid},
                      with_check_bits(result))
 
-    def _permute(self, m, n, word, name):
-        active, field = is_a(word, Permute), fields(Permute, word)
+    def _permute(self, m, n, register, name):
+        passing, active, field = _across(m, register, Permute, name)
         ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
         maps = [sample(m, self.e_in, self.w_in, field["map_stream"] | half, active, name=f"{name}_map{half}")
                 for half in range(2)]
         (((low,), low_driven), ((high,), high_driven)) = maps
-        valid = _operands(m, active, self.permute, name, stream=field["out_stream"], data=data[:DATA_BITS],
+        valid = _operands(m, passing, self.permute, name, on=active, stream=field["out_stream"], data=data[:DATA_BITS],
                           low=low[:DATA_BITS], high=high[:DATA_BITS])
         result = self.permuted
         return _Unit(valid, active & ~(driven & low_driven & high_driven), result.stream, {1: result.valid},
                      with_check_bits(result.data))
 
-    def _distribute(self, m, n, word, name):
-        active, field = is_a(word, Distribute), fields(Distribute, word)
+    def _distribute(self, m, n, register, name):
+        active, field = is_a(register.word, Distribute), fields(Distribute, register.word)
         ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
         ((index,), map_driven) = sample(m, self.e_in, self.w_in, field["map_stream"], active, name=f"{name}_map")
         held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
@@ -152,8 +151,8 @@ class SxmCore(Core):
         m.d.comb += result.eq(Cat(select_lane(held.data, held.index.word_select(i, 8)) for i in range(LANES)))
         return _Unit(valid, active & ~(driven & map_driven), held.stream, {1: valid}, with_check_bits(result))
 
-    def _rotate(self, m, n, word, name):
-        active, field = is_a(word, Rotate), fields(Rotate, word)
+    def _rotate(self, m, n, register, name):
+        active, field = is_a(register.word, Rotate), fields(Rotate, register.word)
         ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], active, name=name)
         held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
                                  "large": Out(1)}).create()
@@ -166,8 +165,8 @@ class SxmCore(Core):
         driving = {SMALL_BLOCK ** 2: valid & ~held.large, LARGE_BLOCK ** 2: valid & held.large}
         return _Unit(valid, active & ~driven, held.stream, driving, [words[i % LANES] for i in range(STREAMS)])
 
-    def _transpose(self, m, n, word, name):
-        active, field = is_a(word, Transpose), fields(Transpose, word)
+    def _transpose(self, m, n, register, name):
+        active, field = is_a(register.word, Transpose), fields(Transpose, register.word)
         words, driven = sample(m, self.e_in, self.w_in, field["stream"], active, name=name, size=LANES)
         valid = Signal(name=f"{name}_valid")
         stream = Signal(STREAM_BITS + 1, name=f"{name}_stream", reset_less=True)
@@ -179,13 +178,16 @@ class SxmCore(Core):
         columns = [with_check_bits(Cat(row.word_select(j, 8) for row in rows)) for j in range(LANES)]
         return _Unit(valid, active & ~driven, stream, {LANES: valid}, [columns[i % LANES] for i in range(STREAMS)])
 
-    def _mail(self, m, n, word, name):
-        emitting, taking = is_a(word, Emit), is_a(word, Take)
-        ((data,), driven) = sample(m, self.e_in, self.w_in, fields(Emit, word)["stream"], emitting, name=name)
-        valid = _operands(m, emitting, self.letter, name, data=data)
-        m.d.comb += [self.request.valid.eq(taking), self.request.stream.eq(fields(Take, word)["stream"])]
+    def _mail(self, m, n, register, name):
+        """Superlanes that are off stay in step: their mailboxes get zeros, and what they take is dropped."""
+        passing, emitting, field = _across(m, register, Emit, name)
+        ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], emitting, name=name)
+        valid = _operands(m, passing, self.letter, name, data=data)
+        taking, wanted = is_a(register.passing, Take), Signal(name=f"{name}_wanted")
+        m.d.sync += wanted.eq(register.on)
+        m.d.comb += [self.request.valid.eq(taking), self.request.stream.eq(fields(Take, register.passing)["stream"])]
         delivery = self.delivery
-        return _Unit(valid, emitting & ~driven, delivery.stream, {1: delivery.valid}, delivery.data)
+        return _Unit(valid, emitting & ~driven, delivery.stream, {1: delivery.valid & wanted}, delivery.data)
 
 
 class _Unit:
@@ -198,6 +200,14 @@ class _Unit:
         for size, enable in driving.items():
             east, west = split_drive(stream, enable, size=size)
             self.east, self.west = self.east | east, self.west | west
+
+
+def _across(m, register, cls, name):
+    """An instruction that takes its course in superlanes that are off too: (1 while it is in the register, 1 if it also
+    works here, its fields)."""
+    passing, active = Signal(name=f"{name}_passing"), Signal(name=f"{name}_active")
+    m.d.comb += [passing.eq(is_a(register.passing, cls)), active.eq(passing & register.on)]
+    return passing, active, fields(cls, register.passing)
 
 
 def _rotation(data, side, index):

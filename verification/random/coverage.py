@@ -11,6 +11,7 @@ from isa.instructions import (
     Accumulate,
     Activate,
     Alu,
+    Config,
     Countdown,
     DataType,
     Format,
@@ -44,6 +45,8 @@ def measure(program: Program) -> Counter:
         spacing = "back to back" if issue.cycle - previous.cycle == 1 else "after a gap"
         points[f"{issue.queue.kind.value} {spacing}"] += 1
         before, after = previous.instruction, issue.instruction
+        if isinstance(before, Config) and isinstance(after, Config) and issue.cycle - previous.cycle == 1:
+            points["Config right after Config"] += 1
         if isinstance(before, Activate) and isinstance(after, Activate) and issue.cycle - previous.cycle == before.interval:
             points[f"{after.type.name} right after {before.type.name}"] += 1
     for text in program.texts.values():
@@ -70,8 +73,11 @@ def required(geometry: Geometry) -> set[str]:
                "FP16 with install", *(f"FP32 mode {m.name}" for m in AccMode),
                *(f"{a.name} right after {b.name}" for a in DataType for b in DataType if DataType.FP16 in (a, b)),
                "Shift by 0", f"Shift by {geometry.lanes}", "Shift up", "Shift down"}
+    points |= {f"{kind.value} with {off}" for kind in _BUILT_KINDS for off in ("all superlanes off", "some superlanes off")}
+    points |= {f"Config of {n}" for n in range(geometry.superlanes + 1)} | {"Config right after Config"}
     if geometry.superlanes == 1:
         points -= {"burst LoadWeights"}   # a plane of one column group
+        points -= {f"{kind.value} with some superlanes off" for kind in _BUILT_KINDS}
     return points
 
 
@@ -79,6 +85,10 @@ def _of_issue(issue: Issue, geometry):
     i = issue.instruction
     yield f"instruction {type(i).__name__}"
     yield f"queue {issue.queue.name}"
+    if isinstance(i, Config):
+        yield f"Config of {i.superlanes}"
+    elif issue.superlanes < geometry.superlanes:
+        yield f"{issue.queue.kind.value} with {'some' if issue.superlanes else 'all'} superlanes off"
     for first, size in samples(i):
         yield from (f"sample {streams.name(s)}" for s in range(first, first + size))
     group = drives(i)
