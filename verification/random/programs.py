@@ -285,7 +285,7 @@ class _Generator:
         for _ in range(self.rng.randrange(3)):
             self._barrier()
         for queue in self.geometry.queues:
-            if issue_width(queue.kind) and self.rng.random() < (0.2 if queue.kind is QueueKind.MEM else 0.4):
+            if issue_width(queue.kind) and self.rng.random() < (0.2 if queue.kind is QueueKind.MEM else 0.6):
                 self._attempt(self._draw_off, queue)
         for unit in range(ALUS):
             self._attempt(self._draw_move, self.geometry.queue(QueueKind.VXM, unit))

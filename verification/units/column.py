@@ -13,9 +13,10 @@ from cocotb.triggers import FallingEdge
 
 from hdl.stream import CHECK_BITS, DATA_BITS, LANE_BITS, WORD_BITS
 from isa.geometry import LANES, STREAMS
-from isa.instructions import encode
+from isa.instructions import Config, encode
 
 _MASK = (1 << STREAMS) - 1
+ABSENT = object()   # in place of a word: not driven in this superlane
 
 
 class Scenario:
@@ -27,10 +28,14 @@ class Scenario:
     def __init__(self, superlanes):
         self.superlanes = superlanes
         self.streams = {}                        # (time, stream) -> vector at the tile's inputs
+        self.fed = {}                            # (time, stream) -> in how many superlanes it is there
         self.issues = defaultdict(dict)          # time -> {queue: instruction}
+        self.configs = defaultdict(list)         # queue -> (time, superlanes), in order
         self.drives = {}                         # (time, stream) -> vector driven, by visible time
+        self.driven = {}                         # (time, stream) -> in how many superlanes it is driven
         self.undefined = set()                   # (time, stream) driven with bytes that nothing defines
         self.errors = set()                      # times of the error pulse
+        self.some_errors = {}                    # the same with the number of superlanes that have one
         self.length = 0
 
     @property
@@ -44,17 +49,36 @@ class Scenario:
         self.issues[time][queue] = instruction
         self._until(time)
 
-    def feed(self, time, stream, vector):
-        """Let a vector pass the tile's input in cycle ``time``; returns it."""
+    def config(self, time, queue, superlanes):
+        """Leave so many superlanes on for what a queue issues after ``time``; its Configs come in order."""
+        self.issue(time, queue, Config(superlanes=superlanes))
+        self.configs[queue].append((time, superlanes))
+
+    def on(self, time, queue):
+        """Superlanes that obey what a queue issues in cycle ``time``."""
+        before = [superlanes for at, superlanes in self.configs[queue] if at < time]
+        return before[-1] if before else self.superlanes
+
+    def feed(self, time, stream, vector, superlanes=None):
+        """Let a vector pass the tile's input in cycle ``time``, in so many superlanes or all; returns it."""
         self.streams[time, stream] = np.asarray(vector, np.uint8)
+        self.fed[time, stream] = self.superlanes if superlanes is None else superlanes
         self._until(time)
         return self.streams[time, stream]
 
-    def expect(self, time, stream, vector):
-        """Expect a vector, driven by the tile, to be visible at its output in cycle ``time``."""
+    def operand(self, time, stream, superlanes, make):
+        """The vector on a stream in cycle ``time``, there in so many superlanes at least; ``make`` gives a new one."""
+        if (time, stream) not in self.streams:
+            return self.feed(time, stream, make(), superlanes)
+        self.fed[time, stream] = max(self.fed[time, stream], superlanes)
+        return self.streams[time, stream]
+
+    def expect(self, time, stream, vector, superlanes=None):
+        """Expect a vector, driven by the tile in so many superlanes or all, to be visible at its output in cycle ``time``."""
         if (time, stream) in self.drives:
             raise ValueError(f"stream {stream} is driven twice in cycle {time}")
         self.drives[time, stream] = np.asarray(vector, np.uint8)
+        self.driven[time, stream] = self.superlanes if superlanes is None else superlanes
 
     def free(self, time, stream, size=1):
         """Whether the tile drives none of a group of streams that would be visible in cycle ``time``."""
@@ -66,13 +90,16 @@ class Scenario:
         for (time, stream), vector in self.streams.items():
             out[time + 1][stream] = self.passing(time, stream, vector)
         for (time, stream), vector in self.drives.items():
-            out[time][stream] = _words(vector)
+            passing, superlanes = out[time].get(stream, [ABSENT] * self.superlanes), self.driven[time, stream]
+            out[time][stream] = _words(vector)[:superlanes] + passing[superlanes:]
         return out
 
     def passing(self, time, stream, vector):
         """Words of an input vector; the check bits differ from word to word."""
         check = [(7 * time + 3 * stream + 5 * k) % (1 << CHECK_BITS) for k in range(self.superlanes)]
-        return [word | c << DATA_BITS for word, c in zip(_words(vector), check, strict=True)]
+        words = [word | c << DATA_BITS for word, c in zip(_words(vector), check, strict=True)]
+        fed = self.fed[time, stream]
+        return words[:fed] + [ABSENT] * (self.superlanes - fed)
 
     def _until(self, time):
         self.length = max(self.length, time + 1)
@@ -102,7 +129,7 @@ class Column:
         for time, stream in scenario.undefined:
             visible[time][stream] = None
         for cycle in range(scenario.length + self.superlanes + drain):
-            self._check(cycle, visible, scenario.errors)
+            self._check(cycle, visible, scenario)
             for queue, handle in enumerate(self.queues):
                 instruction = scenario.issues.get(cycle, {}).get(queue)
                 self._set(handle, int.from_bytes(encode(instruction), "little") if instruction else 0)
@@ -114,6 +141,8 @@ class Column:
         masks = [0, 0]
         data = [0, 0]
         for stream, word in words.items():
+            if word[k] is ABSENT:
+                continue
             side, index = divmod(stream, STREAMS)
             masks[side] |= 1 << index
             data[side] |= word[k] << index * LANE_BITS
@@ -122,14 +151,16 @@ class Column:
             if masks[side]:
                 self._set(self.inputs[k][side][1], data[side])
 
-    def _check(self, cycle, visible, errors):
-        pulses = sum(1 << k for k in range(self.superlanes) if cycle - k in errors)
+    def _check(self, cycle, visible, scenario):
+        pulses = sum(1 << k for k in range(self.superlanes)
+                     if cycle - k in scenario.errors or scenario.some_errors.get(cycle - k, 0) > k)
         error = int(self.dut.error.value)
         assert error == pulses, f"cycle {cycle}: error = {error:0{self.superlanes}b}, not {pulses:0{self.superlanes}b}"
         for k in range(self.superlanes):
             self._check_superlane(cycle, k, visible.get(cycle - k, {}))
 
     def _check_superlane(self, cycle, k, words):
+        words = {stream: word for stream, word in words.items() if word is None or word[k] is not ABSENT}
         wanted = sum(1 << stream for stream in words)
         for side in range(2):
             driven, expected = int(self.outputs[k][side][0].value), wanted >> STREAMS * side & _MASK
