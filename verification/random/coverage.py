@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from isa import streams
 from isa.check import drives, samples
-from isa.geometry import ACCUMULATORS, Geometry, QueueKind
+from isa.geometry import ACCUMULATORS, MXM_QUEUES, Geometry, QueueKind
 from isa.instructions import (
     AccMode,
     Accumulate,
@@ -33,6 +33,7 @@ from isa.issue import Issue
 from isa.program import Program
 
 _BUILT_KINDS = tuple(kind for kind in QueueKind if unit_instructions(kind))
+_FREQUENT = (QueueKind.MEM, QueueKind.VXM, *MXM_QUEUES)
 
 
 def measure(program: Program) -> Counter:
@@ -73,11 +74,12 @@ def required(geometry: Geometry) -> set[str]:
                "FP16 with install", *(f"FP32 mode {m.name}" for m in AccMode),
                *(f"{a.name} right after {b.name}" for a in DataType for b in DataType if DataType.FP16 in (a, b)),
                "Shift by 0", f"Shift by {geometry.lanes}", "Shift up", "Shift down"}
-    points |= {f"{kind.value} with {off}" for kind in _BUILT_KINDS for off in ("all superlanes off", "some superlanes off")}
+    points |= {f"{kind.value} with superlanes off" for kind in _BUILT_KINDS}
+    points |= {f"{kind.value} with {some} superlanes off" for kind in _FREQUENT for some in ("some", "all")}
     points |= {f"Config of {n}" for n in range(geometry.superlanes + 1)} | {"Config right after Config"}
     if geometry.superlanes == 1:
         points -= {"burst LoadWeights"}   # a plane of one column group
-        points -= {f"{kind.value} with some superlanes off" for kind in _BUILT_KINDS}
+        points -= {f"{kind.value} with some superlanes off" for kind in _FREQUENT}
     return points
 
 
@@ -88,7 +90,8 @@ def _of_issue(issue: Issue, geometry):
     if isinstance(i, Config):
         yield f"Config of {i.superlanes}"
     elif issue.superlanes < geometry.superlanes:
-        yield f"{issue.queue.kind.value} with {'some' if issue.superlanes else 'all'} superlanes off"
+        kind = issue.queue.kind.value
+        yield from (f"{kind} with superlanes off", f"{kind} with {'some' if issue.superlanes else 'all'} superlanes off")
     for first, size in samples(i):
         yield from (f"sample {streams.name(s)}" for s in range(first, first + size))
     group = drives(i)

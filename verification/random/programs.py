@@ -18,7 +18,7 @@ import numpy as np
 
 from isa import streams, timing
 from isa.check import drives, samples
-from isa.geometry import ALUS, HEMISPHERES, LANES, PLANES, STREAMS, Geometry, Queue, QueueKind
+from isa.geometry import ALUS, HEMISPHERES, LANES, MXM_QUEUES, PLANES, STREAMS, Geometry, Queue, QueueKind
 from isa.hostmap import MAILBOX_DEPTH
 from isa.instructions import (
     LARGE_OPS,
@@ -271,6 +271,9 @@ def _origin(stream, cycle, boundary):
 class _Generator:
     """Draws instructions and places them with what they need."""
 
+    # how many queues of a kind switch superlanes off; there are only two to four of each other kind
+    OFF = {QueueKind.MEM: 0.2, QueueKind.VXM: 0.4, **dict.fromkeys(MXM_QUEUES, 0.5)}
+
     def __init__(self, geometry: Geometry, seed: int, horizon: int):
         self.geometry, self.horizon = geometry, horizon
         self.rng = random.Random(f"{geometry.name}/{seed}")
@@ -285,7 +288,7 @@ class _Generator:
         for _ in range(self.rng.randrange(3)):
             self._barrier()
         for queue in self.geometry.queues:
-            if issue_width(queue.kind) and self.rng.random() < (0.2 if queue.kind is QueueKind.MEM else 0.6):
+            if issue_width(queue.kind) and self.rng.random() < self.OFF.get(queue.kind, 0.8):
                 self._attempt(self._draw_off, queue)
         for unit in range(ALUS):
             self._attempt(self._draw_move, self.geometry.queue(QueueKind.VXM, unit))
@@ -456,13 +459,13 @@ class _Generator:
     def _draw_off(self, queue: Queue):
         """Switch superlanes off, perhaps in several steps, and on again."""
         rng, s = self.rng, self.geometry.superlanes
-        cycle = self._after(queue, rng.randrange(self.horizon))
+        cycle = self._after(queue, rng.randrange(self.horizon // 2))
         for superlanes in (*rng.choices((0, 1, s - 1, rng.randrange(s + 1)), k=rng.choice((1, 1, 2, 3))), s):
             self.table.slot(queue, cycle, Config(superlanes=superlanes), len(self.operations) - 1)
             self.table.add(self.table.configs[queue.name], (cycle, superlanes))
             if rng.random() < 0.1:   # for good
                 return
-            cycle = self._after(queue, cycle + rng.choice((1, 2, 50, 150)))
+            cycle = self._after(queue, cycle + rng.choice((1, 2, 100, 250)))
 
     def _draw_read(self):
         """Read a word that the program wrote, if there is one."""
