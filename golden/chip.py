@@ -9,6 +9,10 @@ each other. :func:`execute` runs the steps over all images.
 Two stores hold the values of all events: *vectors*, bytes of one stream, and *words*, the 32-bit lanes of ALU
 registers, accumulators and MXM results. Memory is updated in place; levels keep the order of reads and writes of every
 word.
+
+An instruction works in the lowest superlanes, as many as its queue's Config has left on. What it gives is right there; the
+bytes of the other superlanes are of no meaning and nobody looks at them. Where a reader needs more superlanes than the
+latest value has, an older one fills in: this is how state is held and how a vector passes where nobody drives over it.
 """
 
 from bisect import bisect_right, insort
@@ -25,6 +29,7 @@ from isa.instructions import (
     Accumulate,
     Activate,
     Alu,
+    Config,
     DataType,
     Distribute,
     Emit,
@@ -73,11 +78,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Drives:
-    """Every driven stream vector, by vector number; entry ZERO is none. Cycles in superlane 0.
+    """Every driven stream vector, by vector number. Cycles in superlane 0.
 
-    stream: id. cycle, boundary: where it is first visible. issue: index into Plan.issues.
+    superlanes: in how many, the lowest ones, it is driven; 0 for vectors that are not on streams, such as ZERO. stream: id.
+    cycle, boundary: where it is first visible. issue: index into Plan.issues.
     """
 
+    superlanes: np.ndarray
     stream: np.ndarray
     cycle: np.ndarray
     boundary: np.ndarray
@@ -156,15 +163,16 @@ def execute(plan: Plan, memory: np.ndarray, inbox: tuple[np.ndarray, np.ndarray]
 
 @dataclass
 class _Plane:
-    """An MXM plane: loads of each column group as (cycle, 16 vectors), the cycle of the install in force, matrices by
-    cycles of install (of both planes for fp16), activations that wait for their ACC as (type, vectors, cycles of
-    install), entries of each type (words)."""
+    """An MXM plane: loads of each column group as (cycle, 16 vectors, superlanes), the installs in force as (cycle,
+    superlanes), newest first, each of more superlanes than the one before, matrices by installs (of both planes for fp16) and
+    superlanes, activations that wait for their ACC as (type, vectors, installs, superlanes), entries of each type as (word,
+    superlanes)."""
 
     loads: dict[int, list] = field(default_factory=dict)
-    installed: int | None = None
+    installed: tuple[tuple[int, int], ...] = ()
     matrices: dict[tuple, int] = field(default_factory=dict)
     activations: dict[int, tuple] = field(default_factory=dict)
-    entries: dict = field(default_factory=lambda: {kind: [None] * ACCUMULATORS for kind in ResultType})
+    entries: dict = field(default_factory=lambda: {kind: [(ZERO, 0)] * ACCUMULATORS for kind in ResultType})
 
 
 class _Planner:
@@ -175,12 +183,14 @@ class _Planner:
         g = self.geometry
         self.steps: dict[tuple, list] = {}
         self.vector_level, self.word_level = [0], [0]
-        self.stream, self.cycle, self.boundary, self.source = [-1], [0], [0], [-1]
+        self.superlanes, self.stream, self.cycle, self.boundary, self.source = [0], [-1], [0], [0], [-1]
+        self.merged: dict[tuple, int] = {}
         self.history: dict[int, list] = {}
         self.constants = {0: ZERO}
         self.loaded: dict[tuple, int] = {}
         self.matrices: list[list] = []
         self.matrix_level: list[int] = []
+        self.matrix_superlanes: list[int] = []
         self.registers = [([], []) for _ in range(ALUS)]
         self.planes = [_Plane() for _ in range(PLANES)]
         self.emits, self.takes = ([], []), [0, 0]
@@ -192,11 +202,12 @@ class _Planner:
                  Scatter: self._scatter, Alu: self._alu, LoadWeights: self._load_weights, Activate: self._activate,
                  InstallWeights: self._install, Accumulate: self._accumulate, Shift: self._shift,
                  Select: self._select, Permute: self._permute, Distribute: self._distribute, Rotate: self._rotate,
-                 Transpose: self._transpose, Emit: self._emit, Take: self._take}
+                 Transpose: self._transpose, Emit: self._emit, Take: self._take, Config: lambda _: None}
         for now, issue in enumerate(self.issues):
             self.now, self.issue = now, issue
             walks[type(issue.instruction)](issue.instruction)
-        drives = Drives(np.array(self.stream), np.array(self.cycle), np.array(self.boundary), np.array(self.source))
+        columns = self.superlanes, self.stream, self.cycle, self.boundary, self.source
+        drives = Drives(*map(np.array, columns))
         return Plan(self.program, self.issues, self.cycles, self._pack(), len(self.vector_level), len(self.word_level),
                     self.constants, drives, self.emits, tuple(self.takes))
 
@@ -210,16 +221,16 @@ class _Planner:
         return packed
 
     def _pack_products(self, kind, events):
-        """One step for all matrices with the same number of activation vectors."""
+        """One step for all matrices of as many superlanes with the same number of activation vectors."""
         by_matrix: dict[int, list] = {}
         for matrix, *event in events:
             by_matrix.setdefault(matrix, []).append(event)
-        by_count: dict[int, list] = {}
+        alike: dict[tuple, list] = {}
         for matrix, of_matrix in by_matrix.items():
-            by_count.setdefault(len(of_matrix), []).append((matrix, of_matrix))
-        for group in by_count.values():
+            alike.setdefault((len(of_matrix), self.matrix_superlanes[matrix]), []).append((matrix, of_matrix))
+        for (_, superlanes), group in alike.items():
             columns = np.array([self.matrices[matrix] for matrix, _ in group], np.int64)
-            yield Step(kind, columns, np.array([of_matrix for _, of_matrix in group], np.int64))
+            yield Step(kind, (columns, superlanes), np.array([of_matrix for _, of_matrix in group], np.int64))
 
     # ---- bookkeeping ----------------------------------------------------------------------------------------------
 
@@ -233,6 +244,41 @@ class _Planner:
     def _level(self, vectors):
         return 1 + max(map(self.vector_level.__getitem__, vectors))
 
+    def _prefix(self, pieces, merge, wanted) -> int | None:
+        """What holds the latest values of the first superlanes, as many as wanted; None if some have none.
+
+        pieces: (number, superlanes) of values, newest first. merge: _merge_vectors or _merge_words.
+        """
+        value, held = ZERO, 0
+        for piece, superlanes in pieces:
+            if superlanes > held:
+                value = merge(value, piece, held) if held else piece
+                held = superlanes
+            if held >= wanted:
+                return value
+        return value if held >= wanted else None
+
+    def _merge_vectors(self, first, second, superlanes) -> int:
+        """The vector that has so many superlanes of one vector and the others of another."""
+        key = first, second, superlanes
+        if key not in self.merged:
+            level = self._level((first, second))
+            self.merged[key] = self._vector(level)
+            self._step("merge", level, (*key, self.merged[key]))
+        return self.merged[key]
+
+    def _merge_words(self, first, second, superlanes) -> int:
+        """The same of words."""
+        level = 1 + max(self.word_level[first], self.word_level[second])
+        word = self._word(level)
+        self._step("merge_words", level, (first, second, superlanes, word))
+        return word
+
+    def _zeroed(self, vector) -> int:
+        """A vector with zeros in the superlanes that are off."""
+        superlanes = self.issue.superlanes
+        return vector if superlanes == self.geometry.superlanes else self._merge_vectors(vector, ZERO, superlanes)
+
     def _sample(self, stream, size=1) -> list[int]:
         """Vectors of a stream group that the issue samples."""
         cycle = self.issue.cycle + timing.D_SKEW
@@ -240,23 +286,30 @@ class _Planner:
         return [self._visible(s, cycle, boundary) for s in range(stream, stream + size)]
 
     def _visible(self, stream, cycle, boundary):
-        for driven, vector in reversed(self.history.get(_diagonal(stream, cycle, boundary), ())):
-            if driven <= cycle:
-                return vector
-        raise self._error(f"samples {streams.name(stream)} at boundary {boundary} in cycle {cycle}, "
-                          f"where nothing is driven")
+        history = self.history.get(_diagonal(stream, cycle, boundary), ())
+        passing = ((vector, self.superlanes[vector]) for driven, vector in reversed(history) if driven <= cycle)
+        vector = self._prefix(passing, self._merge_vectors, self.issue.superlanes)
+        if vector is None:
+            raise self._error(f"samples {streams.name(stream)} at boundary {boundary} in cycle {cycle}, "
+                              f"where nothing is driven")
+        return vector
 
     def _drive(self, stream, level, d_func) -> int:
         """A new vector on a stream, visible d_func after the issue."""
-        cycle, vector = self.issue.cycle + d_func, len(self.vector_level)
-        boundary = streams.drive_boundary(self.issue.queue.group, stream)
+        cycle, boundary = self.issue.cycle + d_func, streams.drive_boundary(self.issue.queue.group, stream)
+        vector = self._vector(level, self.issue.superlanes, stream, cycle, boundary, self.now)
+        insort(self.history.setdefault(_diagonal(stream, cycle, boundary), []), (cycle, vector))
+        return vector
+
+    def _vector(self, level, superlanes=0, stream=-1, cycle=0, boundary=0, source=-1) -> int:
+        """A new vector; without more than a level one that is on no stream."""
         self.vector_level.append(level)
+        self.superlanes.append(superlanes)
         self.stream.append(stream)
         self.cycle.append(cycle)
         self.boundary.append(boundary)
-        self.source.append(self.now)
-        insort(self.history.setdefault(_diagonal(stream, cycle, boundary), []), (cycle, vector))
-        return vector
+        self.source.append(source)
+        return len(self.vector_level) - 1
 
     def _word(self, level) -> int:
         self.word_level.append(level)
@@ -299,7 +352,7 @@ class _Planner:
         vector, = self._sample(stream)
         level = 1 + max(self.vector_level[vector], int(self.write_level[s, address]), int(self.read_level[s, address]))
         self.write_level[s, address] = level
-        self._step("write", level, (s, address, vector))
+        self._step("write", level, (s, address, vector), self.issue.superlanes)
 
     def _gather(self, i):
         s, words = self._slice(), self._words(i)
@@ -315,7 +368,7 @@ class _Planner:
         level = 1 + max(self.vector_level[maps], self.vector_level[vector],
                         int(self.write_level[s, words].max(initial=0)), int(self.read_level[s, words].max(initial=0)))
         self.write_level[s, words] = level
-        self._step("scatter", level, (s, i.start, i.base, i.limit, maps, vector))
+        self._step("scatter", level, (s, i.start, i.base, i.limit, maps, vector), self.issue.superlanes)
 
     def _words(self, i):
         return np.arange(i.start, i.start + i.limit) % self.geometry.words
@@ -348,9 +401,11 @@ class _Planner:
         unit = neighbour(self.issue.queue.unit, source)
         visible, words = self.registers[unit]
         at = bisect_right(visible, self.issue.cycle + timing.D_SKEW)
-        if not at:
+        latest = (words[i] for i in reversed(range(at)))
+        word = self._prefix(latest, self._merge_words, self.issue.superlanes)
+        if word is None:
             raise self._error(f"reads the register of ALU {unit}, which has no result yet")
-        return words[at - 1]
+        return word
 
     def _load(self, vectors, form) -> int:
         """The word of the vectors of a stream group, lowest byte first."""
@@ -365,7 +420,7 @@ class _Planner:
         cycles, words = self.registers[self.issue.queue.unit]
         at = bisect_right(cycles, visible)
         cycles.insert(at, visible)
-        words.insert(at, word)
+        words.insert(at, (word, self.issue.superlanes))
 
     # ---- MXM ------------------------------------------------------------------------------------------------------
 
@@ -378,32 +433,43 @@ class _Planner:
         return self.planes[unit:unit + 1 + in_tandem(instruction)]
 
     def _load_weights(self, i):
-        self._plane().loads.setdefault(i.group, []).append((self.issue.cycle, self._sample(i.stream, LANES)))
+        load = self.issue.cycle, self._sample(i.stream, LANES), self.issue.superlanes
+        self._plane().loads.setdefault(i.group, []).append(load)
 
     def _install(self, i):
+        superlanes = self.issue.superlanes
         for plane in self._working(i):
-            plane.installed = self.issue.cycle
+            further = (install for install in plane.installed if install[1] > superlanes)
+            plane.installed = (self.issue.cycle, superlanes), *further
 
     def _activate(self, i):
         if i.install:
             self._install(i)
-        installed = tuple(plane.installed for plane in self._working(i))
-        if None in installed:
+        superlanes, installed = self.issue.superlanes, tuple(plane.installed for plane in self._working(i))
+        if any(superlanes > max((held for _, held in installs), default=0) for installs in installed):
             raise self._error("uses weights that were never installed")
-        self._plane().activations[self.issue.cycle] = i.type, self._sample(i.stream, i.type.size), installed
+        self._plane().activations[self.issue.cycle] = i.type, self._sample(i.stream, i.type.size), installed, superlanes
 
     def _accumulate(self, i):
+        if not self.issue.superlanes:
+            return
         entries, r = self._plane().entries[i.type], self._result(i)
+        word, held = entries[i.entry]
         if i.mode in (AccMode.ADD, AccMode.EMIT_ADD, AccMode.EMIT_CLEAR):
-            if entries[i.entry] is None:
+            if held < self.issue.superlanes:
                 raise self._error(f"reads accumulator entry {i.entry}, which was never started")
-            r = self._combine(Op.FADD if i.type is ResultType.FP32 else Op.ADD, entries[i.entry], r)
+            r = self._combine(Op.FADD if i.type is ResultType.FP32 else Op.ADD, word, r)
         if i.mode in (AccMode.START, AccMode.ADD):
-            entries[i.entry] = r
+            entries[i.entry] = self._held(r, word, held)
         if i.mode is AccMode.EMIT_CLEAR:
-            entries[i.entry] = ZERO
+            entries[i.entry] = self._held(ZERO, word, held)
         if i.mode in EMITTING:
             self._drive_word(r, i.stream, _WORD, timing.acc_d_func(i.type))
+
+    def _held(self, word, before, held) -> tuple[int, int]:
+        """An accumulator entry after an ACC; before, held: word and superlanes until then."""
+        superlanes = self.issue.superlanes
+        return (word, superlanes) if superlanes >= held else (self._merge_words(word, before, superlanes), held)
 
     def _result(self, i) -> int:
         """Word of the result that is at the plane's port in this cycle."""
@@ -411,12 +477,13 @@ class _Planner:
         sampled = self.issue.cycle - timing.acc_after_activate(self.geometry)
         if sampled not in plane.activations:
             raise self._error(f"takes a result, but no activation was sampled by an issue at cycle {sampled}")
-        kind, vectors, installed = plane.activations.pop(sampled)
+        kind, vectors, installed, superlanes = plane.activations.pop(sampled)
         if kind.result is not i.type:
             raise self._error(f"takes {i.type.name}, but the result is {kind.result.name}")
-        if installed not in plane.matrices:
-            plane.matrices[installed] = self._matrix(zip(self._working(i), installed, strict=True))
-        matrix = plane.matrices[installed]
+        key = installed, superlanes
+        if key not in plane.matrices:
+            plane.matrices[key] = self._matrix(zip(self._working(i), installed, strict=True), superlanes)
+        matrix = plane.matrices[key]
         level = max(self._level(vectors), self.matrix_level[matrix])
         word = self._word(level)
         if kind is DataType.FP16:
@@ -425,28 +492,36 @@ class _Planner:
             self._step("products", level, (matrix, *vectors, int(kind is DataType.UINT8), word))
         return word
 
-    def _matrix(self, planes) -> int:
-        """Columns of the weights that planes installed in a cycle each; for fp16 the low bytes, then the high ones."""
-        columns = [vector for plane, installed in planes for vector in self._columns(plane, installed)]
+    def _matrix(self, planes, superlanes) -> int:
+        """Columns of the weights that planes have after their installs, right in so many superlanes; for fp16 the low
+        bytes, then the high ones."""
+        columns = [vector for plane, installs in planes for vector in self._columns(plane, installs, superlanes)]
         self.matrices.append(columns)
         self.matrix_level.append(self._level(columns))
+        self.matrix_superlanes.append(superlanes)
         return len(self.matrices) - 1
 
-    def _columns(self, plane, installed) -> list[int]:
-        """Columns of the weights installed in a cycle: group j takes the last load before installed + j."""
+    def _columns(self, plane, installs, superlanes) -> list[int]:
+        """Columns of the active weights: in each superlane group j takes the last load before the install + j."""
         columns = []
         for group in range(self.geometry.superlanes):
-            loads = [vectors for cycle, vectors in plane.loads.get(group, ()) if cycle < installed + group]
-            if not loads:
-                raise self._error(f"uses the weights installed at cycle {installed}, but column group {group} was not "
-                                  f"loaded")
-            columns += loads[-1]
+            pieces = [piece for cycle, held in installs for piece in self._loads(plane, group, cycle, min(held, superlanes))]
+            columns += [self._prefix(((vectors[i], held) for vectors, held in pieces), self._merge_vectors, superlanes)
+                        for i in range(LANES)]
         return columns
+
+    def _loads(self, plane, group, installed, superlanes) -> list[tuple]:
+        """The loads of a column group that an install takes in so many superlanes: (16 vectors, superlanes), newest first."""
+        pieces = [(vectors, min(held, superlanes)) for cycle, vectors, held in reversed(plane.loads.get(group, ()))
+                  if cycle < installed + group]
+        if superlanes > max((held for _, held in pieces), default=0):
+            raise self._error(f"uses the weights installed at cycle {installed}, but column group {group} was not loaded")
+        return pieces
 
     # ---- SXM ------------------------------------------------------------------------------------------------------
 
     def _shift(self, i):
-        vector, = self._sample(i.stream)
+        vector = self._zeroed(*self._sample(i.stream))
         level = self._level([vector])
         out = self._drive(i.out_stream, level, timing.sxm_network_d_func(self.geometry))
         self._step("shift", level, (vector, i.amount, i.up, i.fill, out))
@@ -458,7 +533,7 @@ class _Planner:
         self._step("select", level, (*vectors, out))
 
     def _permute(self, i):
-        vectors = *self._sample(i.stream), *self._sample(i.map_stream, 2)
+        vectors = self._zeroed(*self._sample(i.stream)), *self._sample(i.map_stream, 2)
         level = self._level(vectors)
         out = self._drive(i.out_stream, level, timing.sxm_network_d_func(self.geometry))
         self._step("permute", level, (*vectors, out))
@@ -481,11 +556,10 @@ class _Planner:
         out = [self._drive(i.out_stream + s, level, timing.SXM_LOCAL_D_FUNC) for s in range(LANES)]
         self._step("transpose", level, (*vectors, *out))
 
-
     # ---- mailboxes ------------------------------------------------------------------------------------------------
 
     def _emit(self, i):
-        self.emits[self.issue.queue.hemisphere].extend(self._sample(i.stream))
+        self.emits[self.issue.queue.hemisphere].append(self._zeroed(*self._sample(i.stream)))
 
     def _take(self, i):
         h = self.issue.queue.hemisphere
@@ -536,15 +610,16 @@ class _Run:
     def read(self, _, slices, addresses, out):
         self.vectors[out] = mem.read(self.memory, slices, addresses).reshape(-1, *self.lanes)
 
-    def write(self, _, slices, addresses, data):
-        mem.write(self.memory, slices, addresses, self._split(data))
+    def write(self, superlanes, slices, addresses, data):
+        mem.write(self.memory[..., :superlanes, :], slices, addresses, self._split(data)[..., :superlanes, :])
 
     def gather(self, _, slices, starts, bases, limits, maps, out):
         found = mem.gather(self.memory, slices, starts, bases, limits, self._split(maps))
         self.vectors[out] = found.reshape(-1, *self.lanes)
 
-    def scatter(self, _, slices, starts, bases, limits, maps, data):
-        mem.scatter(self.memory, slices, starts, bases, limits, self._split(maps), self._split(data))
+    def scatter(self, superlanes, slices, starts, bases, limits, maps, data):
+        maps, data = (self._split(vectors)[..., :superlanes, :] for vectors in (maps, data))
+        mem.scatter(self.memory[..., :superlanes, :], slices, starts, bases, limits, maps, data)
 
     def load(self, form, *arguments):
         quads = self.vectors[np.stack(arguments[:-1])]
@@ -557,13 +632,28 @@ class _Run:
     def drive(self, _, words, shifts, out):
         self.vectors[out] = self.words[words] >> shifts.astype(np.uint32)[:, None, None] & 0xFF
 
-    def products(self, columns, activations, unsigned, out):
-        self.words[out] = mxm.products(self.vectors[activations], unsigned.astype(bool), self.vectors[columns])
+    def merge(self, _, first, second, superlanes, out):
+        self.vectors[out] = np.where(self._inside(superlanes), self.vectors[first], self.vectors[second])
 
-    def products_fp16(self, columns, low, high, out):
-        """columns: low bytes of all columns, then the high bytes."""
-        lower, upper = np.split(columns, 2, axis=1)
-        self.words[out] = mxm.products_fp16(self._halves(low, high), self._halves(lower, upper))
+    def merge_words(self, _, first, second, superlanes, out):
+        self.words[out] = np.where(self._inside(superlanes), self.words[first], self.words[second])
+
+    def _inside(self, superlanes):
+        """Which lanes belong to the first superlanes, bool [event, 1, lane]."""
+        return np.arange(self.lanes[1]) < LANES * superlanes[:, None, None]
+
+    def products(self, matrices, activations, unsigned, out):
+        columns, superlanes = matrices
+        used = slice(LANES * superlanes)
+        self.words[out] = mxm.products(self.vectors[activations][..., used], unsigned.astype(bool),
+                                       self.vectors[columns][..., used])
+
+    def products_fp16(self, matrices, low, high, out):
+        """matrices: low bytes of all columns, then the high bytes; superlanes that are on."""
+        columns, superlanes = matrices
+        (lower, upper), used = np.split(columns, 2, axis=1), slice(LANES * superlanes)
+        activations, weights = self._halves(low, high)[..., used], self._halves(lower, upper)[..., used]
+        self.words[out] = mxm.products_fp16(activations, weights)
 
     def _halves(self, low, high):
         """16-bit words of two vectors of bytes."""

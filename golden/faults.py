@@ -88,7 +88,8 @@ class _Walk:
         self.history = defaultdict(list)   # diagonal of a stream -> (cycle, vector), in time order
         self.driven = defaultdict(list)    # issue -> vectors
         drives = plan.drives
-        for vector in np.argsort(drives.cycle[1:], kind="stable") + 1:
+        on_streams = np.flatnonzero(drives.superlanes)
+        for vector in on_streams[np.argsort(drives.cycle[on_streams], kind="stable")]:
             stream, cycle, boundary = (int(column[vector]) for column in (drives.stream, drives.cycle, drives.boundary))
             self.history[stream, _along(stream, cycle, boundary)].append((cycle, int(vector)))
             self.driven[int(drives.issue[vector])].append(int(vector))
@@ -100,17 +101,18 @@ class _Walk:
                     (flip.mem_slice, flip.word, flip.superlane), 0) ^ 1 << flip.bit)
                 continue
             time = flip.cycle - flip.superlane
-            vector = self._visible(flip.stream, time, flip.boundary)
+            vector = self._visible(flip.stream, time, flip.boundary, flip.superlane)
             if vector is not None:
                 self.flips[vector, flip.superlane].append((time, 1 << flip.bit))
         for number, issue in enumerate(self.plan.issues):
-            for superlane in range(self.geometry.superlanes):
+            for superlane in range(issue.superlanes):   # those that are off sample nothing
                 self._issue(number, issue, superlane)
         self.found.sightings.sort(key=lambda s: (s.host, s.cycle or 0))
         return self.found
 
-    def _visible(self, stream, time, boundary):
-        seen = [vector for cycle, vector in self.history.get((stream, _along(stream, time, boundary)), ()) if cycle <= time]
+    def _visible(self, stream, time, boundary, k):
+        seen = [vector for cycle, vector in self.history.get((stream, _along(stream, time, boundary)), ())
+                if cycle <= time and self.plan.drives.superlanes[vector] > k]
         return seen[-1] if seen else None
 
     def _issue(self, number, issue, k):
@@ -160,7 +162,7 @@ class _Walk:
         if not self.flips:
             return 0
         time = issue.cycle + timing.D_SKEW
-        vector = self._visible(stream, time, streams.sample_boundary(issue.queue.group, stream))
+        vector = self._visible(stream, time, streams.sample_boundary(issue.queue.group, stream), k)
         mask = 0
         for since, flipped in self.flips.get((vector, k), ()):
             mask ^= flipped if since <= time else 0
@@ -184,7 +186,7 @@ class _Walk:
         """The word that a Gather or Scatter accesses in a superlane, None if its index is out of range."""
         i = issue.instruction
         boundary = streams.sample_boundary(issue.queue.group, i.map_stream)
-        vector = self._visible(i.map_stream, issue.cycle + timing.D_SKEW, boundary)
+        vector = self._visible(i.map_stream, issue.cycle + timing.D_SKEW, boundary, k)
         clean = self.result.vectors[vector, self.image].reshape(-1, LANES)[k]
         relative = int(mem.map_index(clean ^ _data(self._judge(issue, k, i.map_stream)))) - i.base
         return (i.start + relative) % self.geometry.words if 0 <= relative < i.limit else None

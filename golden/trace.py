@@ -61,14 +61,18 @@ class Index:
     def __init__(self, plan):
         self.plan = plan
         g = plan.geometry
-        vector, cycle, boundary, stream = _visible(plan)
-        position = (cycle.astype(np.int64) * g.boundaries + boundary) * g.superlanes * STREAM_IDS + stream
         # superlane k: k cycles later, k-th superlane
         step = (g.boundaries * g.superlanes + 1) * STREAM_IDS
-        keys = (position[None, :] + step * np.arange(g.superlanes)[:, None]).ravel()
+        vectors, positions = [], []
+        for k in range(g.superlanes):
+            if not k or (plan.drives.superlanes == k).any():   # else the same vectors as one superlane below
+                vector, position = _visible(plan, k)
+            vectors.append(vector)
+            positions.append(position + step * k)
+        keys = np.concatenate(positions)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        self.vector = np.tile(vector, g.superlanes)[order].astype(np.int32)
+        self.vector = np.concatenate(vectors)[order].astype(np.int32)
         place, stream = np.divmod(keys, STREAM_IDS)
         rest, superlane = np.divmod(place, g.superlanes)
         self.superlane = superlane.astype(np.uint8)
@@ -95,19 +99,21 @@ def trace(plan, vectors: np.ndarray, image: int = 0) -> Trace:
     return plan.index.trace(vectors, image)
 
 
-def _visible(plan):
-    """(vector, cycle, boundary, stream) of every place where a vector is visible in superlane 0."""
-    drives, last = plan.drives, plan.geometry.boundaries - 1
-    vector = np.arange(1, plan.vectors)
-    stream, cycle, boundary = drives.stream[1:], drives.cycle[1:], drives.boundary[1:]
+def _visible(plan, superlane):
+    """(vector, position) of every place where a vector is visible in a superlane, in the time of superlane 0. position:
+    the cycle, boundary, superlane and stream as one ascending number, superlane 0 in place of this one."""
+    drives, g = plan.drives, plan.geometry
+    vector = np.flatnonzero(drives.superlanes > superlane)
+    stream, cycle, boundary = drives.stream[vector], drives.cycle[vector], drives.boundary[vector]
     east = stream < STREAMS
-    hops = np.where(east, last - boundary, boundary) + 1
+    hops = np.where(east, g.boundaries - 1 - boundary, boundary) + 1
     hops = np.minimum(hops, _until_driven_over(stream, cycle, boundary, east))
     start = np.cumsum(hops) - hops
     source = np.repeat(np.arange(len(vector)), hops)
     age = np.arange(len(source)) - start[source]
     along = np.where(east, 1, -1)
-    return vector[source], cycle[source] + age, boundary[source] + along[source] * age, stream[source]
+    cycle, boundary = cycle[source] + age, boundary[source] + along[source] * age
+    return vector[source], (cycle.astype(np.int64) * g.boundaries + boundary) * g.superlanes * STREAM_IDS + stream[source]
 
 
 def _until_driven_over(stream, cycle, boundary, east):

@@ -1,16 +1,34 @@
 """Instruction registers and field decode of the tiles, from the positions in isa.instructions."""
 
-from amaranth import Cat, Module, Signal, Value
+from dataclasses import dataclass
+
+from amaranth import Cat, Module, Mux, Signal, Value
 
 from isa.geometry import QueueKind
-from isa.instructions import OPCODE_BITS, issue_width, layout
+from isa.instructions import OPCODE_BITS, Config, issue_width, layout
 
 
-def instruction_register(m: Module, incoming: Value, outgoing: Value, kind: QueueKind, *, name: str) -> Value:
+@dataclass(frozen=True)
+class Register:
+    """An instruction register.
+
+    on: 1 bit, this superlane obeys the instruction; the same for the word that is on the incoming bus in this cycle. passing:
+    the instruction, obeyed or not. word: the instruction if it is to be obeyed, else opcode 0.
+    """
+
+    on: Value
+    passing: Value
+    word: Value
+
+
+def instruction_register(m: Module, incoming: Value, outgoing: Value, kind: QueueKind, *, name: str) -> Register:
     """Build the instruction register of one queue: what is on ``incoming`` in cycle t is its value in t+1.
 
     outgoing: issue bus to the next superlane; shows the register. Both buses may be wider than the instructions of
     ``kind``; the rest is 0. Only the opcode is reset (0: no instruction).
+
+    A Config counts down on its way north, so that a superlane is on if any are left when it arrives: tiles need not know
+    their place. It holds for what comes after it; in reset all are on.
     """
     width = issue_width(kind)
     opcode = Signal(OPCODE_BITS, name=f"{name}_opcode")
@@ -18,9 +36,12 @@ def instruction_register(m: Module, incoming: Value, outgoing: Value, kind: Queu
     m.d.sync += opcode.eq(incoming[:OPCODE_BITS])
     with m.If(incoming[:OPCODE_BITS].any()):
         m.d.sync += operands.eq(incoming[OPCODE_BITS:width])
-    word = Cat(opcode, operands)
-    m.d.comb += outgoing.eq(word)
-    return word
+    on, left = Signal(name=f"{name}_on", init=1), fields(Config, incoming)["superlanes"]
+    with m.If(is_a(incoming, Config)):
+        m.d.sync += [on.eq(left.any()), fields(Config, Cat(opcode, operands))["superlanes"].eq(left - left.any())]
+    obeyed = Signal(OPCODE_BITS, name=f"{name}_obeyed")
+    m.d.comb += [outgoing.eq(Cat(opcode, operands)), obeyed.eq(Mux(on, opcode, 0))]
+    return Register(on, Cat(opcode, operands), Cat(obeyed, operands))
 
 
 def fields(cls: type, word: Value) -> dict[str, Value]:

@@ -17,6 +17,7 @@ from isa.instructions import (
     WORD_BYTES,
     Accumulate,
     Activate,
+    Config,
     Countdown,
     DataType,
     Halt,
@@ -28,6 +29,7 @@ from isa.instructions import (
     Repeat,
     ResultType,
     Sync,
+    encode,
     issue_width,
     layout,
     unit_instructions,
@@ -50,7 +52,9 @@ class IcuQueue(wiring.Component):
     start begins at entry 0 with clean state; the text stays.
     issue: bits 0 .. issue_width(kind)-1 of the instruction that issues in this cycle; opcode 0 if there is none. NOP,
     Repeat, Countdown, Iterations, Sync, Notify and Halt stay inside. Bursts come as one instruction with n = 1 in each
-    cycle, those of fp16 in every second one. Absent for kinds without instructions of their own.
+    cycle, those of fp16 in every second one. A queue that has ended (Halt, under-run, stop) with superlanes off issues a
+    Config of all superlanes in the next cycle, so that every start finds them on. Absent for kinds without instructions of
+    their own.
     notify: the queue issues Notify. wake: comes barrier - 1 cycles after a Notify and releases the queue if it was
     parked at or before that Notify, so that its next instruction issues barrier cycles after it.
     halted, from the cycle after Halt, and parked, from the cycle after Sync: levels.
@@ -58,8 +62,8 @@ class IcuQueue(wiring.Component):
     not halted.
     illegal: 1 for each instruction that this queue does not know, a count of 0, a Repeat that repeats nothing or is
     faster than its burst, a Countdown that follows no Repeat, is shorter than its body or has a stride for an address
-    that the body lacks, and an Iterations that follows no Countdown or does less than two; such an instruction takes one
-    cycle and issues nothing.
+    that the body lacks, an Iterations that follows no Countdown or does less than two, and a Config of more superlanes than
+    there are; such an instruction takes one cycle and issues nothing.
 
     host: see :class:`hdl.mem.HostPort`, not during a run. Writing entry i makes the text i + 1 instructions long;
     clear makes it empty; sim_load = 1 at a clock edge makes it QUEUE_DEPTH long (what was not loaded is unknown).
@@ -127,6 +131,7 @@ class IcuQueue(wiring.Component):
         self.beat = Signal(BEAT_BITS, reset_less=True)   # number of the next of them
         self.outer = OuterLoop(self.geometry) if self.kind is QueueKind.MEM else None
         self.flags = [self.repeatable, *((self.outer.looped, self.outer.counted) if self.outer else ())]
+        self.some_off = Signal()                     # the last Config has left superlanes off
         self.parked_for = Signal(range(timing.barrier(self.geometry)), reset_less=True)
 
     def _fetch(self, m):
@@ -185,7 +190,9 @@ class IcuQueue(wiring.Component):
                 with m.Case(Iterations.OPCODE):
                     self._decode_iterations(m)
             if self.width:
-                with m.Case(*(cls.OPCODE for cls in unit_instructions(self.kind))):
+                with m.Case(Config.OPCODE):
+                    self._decode_config(m)
+                with m.Case(*(cls.OPCODE for cls in unit_instructions(self.kind) if cls is not Config)):
                     self._decode_unit(m)
             with m.Default():
                 self._refuse(m)
@@ -248,6 +255,15 @@ class IcuQueue(wiring.Component):
             self._take(m, self.repeatable)
             m.d.comb += self.fresh.eq(1)
 
+    def _decode_config(self, m):
+        on, every = fields(Config, self.head)["superlanes"], self.geometry.superlanes
+        with m.If(on > every):
+            self._refuse(m)
+        with m.Else():
+            self._take(m)
+            m.d.comb += self.fresh.eq(1)
+            m.d.sync += self.some_off.eq(on != every)
+
     def _repetitions(self, m):
         """Count a repetition that starts in this cycle, the first of them perhaps in the cycle of its Repeat."""
         first = self.again == 0
@@ -280,6 +296,9 @@ class IcuQueue(wiring.Component):
                 self.outer.keep(m, word)
         with m.If(self.fresh | self.anew | (self.outer.begin if self.outer else 0)):
             m.d.sync += self.base.eq(word)
+        with m.If(~self.active & self.some_off):
+            m.d.comb += word.eq(int.from_bytes(encode(Config(superlanes=self.geometry.superlanes)), "little"))
+            m.d.sync += self.some_off.eq(0)
         between = beat[0] & self._two_cycles(word)
         m.d.comb += self.issue.eq(Mux(between, 0, self._beat_of(word, beat)))
         if self.burst is None:

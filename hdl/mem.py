@@ -121,7 +121,7 @@ class _Slice:
 
     @classmethod
     def build(cls, m: Module, tile: MemCore, maps: Operands, i: int) -> "_Slice":
-        word = instruction_register(m, tile.issue_in[i], tile.issue_out[i], QueueKind.MEM, name=f"slice{i}")
+        word = instruction_register(m, tile.issue_in[i], tile.issue_out[i], QueueKind.MEM, name=f"slice{i}").word
         access = _Access(m, tile, maps, i, word)
         r_data = _memory(m, tile, i, access)
         driving, zero = Signal(name=f"driving{i}"), Signal(name=f"zero{i}", reset_less=True)

@@ -11,9 +11,13 @@
 - while an even plane issues fp16, the compute queue of its odd neighbour is idle: at T and T+1 of an Activate, at T of
   an InstallWeights;
 - an ACC meets a result of its type; two additions to one entry keep their distance.
+
+Where a Config has switched superlanes off these rules hold for those that are on. They are always the lowest ones, so
+two instructions meet in superlane 0 or nowhere, and what is defined in some superlanes is so in a prefix of them.
 """
 
 from bisect import bisect_right
+from itertools import accumulate
 
 from . import streams, timing
 from .geometry import ALUS, LANES, PLANES, Geometry
@@ -146,11 +150,12 @@ class _Streams:
         self.driven: dict[tuple[int, int], dict[int, Issue]] = {}
 
     def check(self, issues: list[Issue]):
-        for issue in issues:
+        acting = [issue for issue in issues if issue.superlanes]
+        for issue in acting:
             group = drives(issue.instruction)
             if group:
                 self._drive(issue, *group)
-        for issue in issues:
+        for issue in acting:
             for group in samples(issue.instruction):
                 self._sample(issue, *group)
 
@@ -173,6 +178,10 @@ class _Streams:
             if not driven or min(driven) > cycle:
                 raise CheckError(f"{describe(issue)} samples {streams.name(stream)} at boundary {boundary} in cycle "
                                  f"{cycle}, which nothing drives{self._nearest(stream, cycle, boundary)}")
+            held = max(other.superlanes for at, other in driven.items() if at <= cycle)
+            if held < issue.superlanes:
+                raise CheckError(f"{describe(issue)} samples {streams.name(stream)} at boundary {boundary} in cycle "
+                                 f"{cycle}, which nothing drives in superlane {held}")
 
     def _nearest(self, stream, cycle, boundary):
         """A hint for the reader: the drive of this stream that comes closest."""
@@ -194,18 +203,20 @@ def _origin(stream, cycle, boundary):
 # ---- MEM ----------------------------------------------------------------------------------------------------------
 
 class _Memory:
-    """Which words hold something."""
+    """In how many superlanes, the lowest ones, each word holds something."""
 
     def __init__(self, program: Program):
         g = self.geometry = program.geometry
         self.held = [bytearray(g.words) for _ in range(2 * g.mem_slices)]
+        self.lacking = [bytes(held < superlanes for held in range(256)) for superlanes in range(g.superlanes + 1)]
         for s in program.segments:
             self._hold(s.hemisphere, s.mem_slice, s.word, len(s.data) // g.lanes)
         for declared in program.zeroed:
             self._hold(*declared)
 
     def _hold(self, hemisphere, mem_slice, word, count):
-        self.held[hemisphere * self.geometry.mem_slices + mem_slice][word:word + count] = b"\1" * count
+        held = self.held[hemisphere * self.geometry.mem_slices + mem_slice]
+        held[word:word + count] = bytes([self.geometry.superlanes]) * count
 
     def check(self, issues: list[Issue]):
         for issue in issues:
@@ -213,11 +224,11 @@ class _Memory:
                 case Read(address=address):
                     self._read(issue, address)
                 case Write(address=address):
-                    self._words(issue)[address] = 1
+                    self._write(issue, address)
                 case ReadWrite(read_address=read, write_address=write):
                     self._banks(issue, read, write)
                     self._read(issue, read)
-                    self._words(issue)[write] = 1
+                    self._write(issue, write)
                 case Gather() | Scatter():
                     self._indirect(issue)
 
@@ -225,50 +236,75 @@ class _Memory:
         return self.held[issue.queue.hemisphere * self.geometry.mem_slices + issue.queue.unit]
 
     def _read(self, issue, address):
-        if not self._words(issue)[address]:
+        held = self._words(issue)[address]
+        if held < issue.superlanes:
             raise CheckError(f"{describe(issue)} reads word {address} in cycle {issue.cycle + timing.MEM_ACCESS}, "
-                             f"which is neither in the image nor written before")
+                             f"which is neither in the image nor written before{_from(held)}")
+
+    def _write(self, issue, address):
+        words = self._words(issue)
+        words[address] = max(words[address], issue.superlanes)
 
     def _banks(self, issue, read, write):
         half = self.geometry.words // 2
-        if read // half == write // half:
+        if issue.superlanes and read // half == write // half:
             raise CheckError(f"{describe(issue)} reads and writes bank {read // half} in cycle "
                              f"{issue.cycle + timing.MEM_ACCESS}")
 
     def _indirect(self, issue):
         i, words = issue.instruction, self._words(issue)
         end = i.start + i.limit
-        missing = words.find(0, i.start, end)
+        missing = self._missing(words, i.start, end, issue.superlanes)
         if missing < 0 and end > len(words):
-            missing = words.find(0, 0, end - len(words))
+            missing = self._missing(words, 0, end - len(words), issue.superlanes)
         if missing >= 0:
             raise CheckError(f"{describe(issue)} may address word {missing} in cycle "
                              f"{issue.cycle + timing.MEM_ACCESS}, which is neither in the image, nor declared zeroed, "
-                             f"nor written before")
+                             f"nor written before{_from(words[missing])}")
+
+    def _missing(self, words, start, end, superlanes):
+        """The first word of a range that not all of so many superlanes hold; -1 if there is none."""
+        found = words[start:end].translate(self.lacking[superlanes]).find(1)
+        return found if found < 0 else start + found
+
+
+def _from(held):
+    """For errors: the superlane from which on something is missing."""
+    return f" in superlane {held}" if held else ""
 
 
 # ---- VXM ----------------------------------------------------------------------------------------------------------
 
 def _check_registers(issues: list[Issue]):
     results: list[dict[int, Issue]] = [{} for _ in range(ALUS)]
-    alus = [issue for issue in issues if isinstance(issue.instruction, Alu)]
+    alus = [issue for issue in issues if isinstance(issue.instruction, Alu) and issue.superlanes]
     for issue in alus:
         visible = issue.cycle + timing.alu_latency(issue.instruction.op)
         other = results[issue.queue.unit].setdefault(visible, issue)
         if other is not issue:
             raise CheckError(f"{describe(issue)} and {describe(other)} both have their result in cycle {visible}")
-    first = [min(r, default=None) for r in results]
+    first = [_first_results(r) for r in results]
     for issue in alus:
         for source in (issue.instruction.a, issue.instruction.b, issue.instruction.c):
             if Source.NORTH <= source <= Source.OWN:
                 _register_read(issue, source, first)
 
 
+def _first_results(results):
+    """(cycle, superlanes) of those results of an ALU after which more superlanes hold one than before."""
+    first = []
+    for cycle in sorted(results):
+        if not first or results[cycle].superlanes > first[-1][1]:
+            first.append((cycle, results[cycle].superlanes))
+    return first
+
+
 def _register_read(issue, source, first):
     unit, cycle = neighbour(issue.queue.unit, source), issue.cycle + timing.D_SKEW
-    if first[unit] is None or first[unit] > cycle:
+    held = max((superlanes for visible, superlanes in first[unit] if visible <= cycle), default=0)
+    if held < issue.superlanes:
         raise CheckError(f"{describe(issue)} reads the register of ALU {unit} in cycle {cycle}, before its first "
-                         f"result of the run")
+                         f"result of the run{_from(held)}")
 
 
 # ---- MXM ----------------------------------------------------------------------------------------------------------
@@ -286,7 +322,9 @@ class _Plane:
     """Weights, activations and accumulator entries of one plane.
 
     partner: the odd plane of the hemisphere, None for itself. leader: the last fp16 instruction that the even plane's
-    compute queue issued for both. entries: the last write of each (type, number).
+    compute queue issued for both. order, loaded: for each column group the cycles of its loads, and in how many superlanes it
+    is loaded after each of them. installed: superlanes that have installed weights. entries, held: the last write of each
+    (type, number) and in how many superlanes it was ever written.
     """
 
     def __init__(self, geometry: Geometry, issues: list[Issue], unit: int):
@@ -294,24 +332,27 @@ class _Plane:
         self.loads: list[dict[int, Issue]] = [{} for _ in range(geometry.superlanes)]
         self.activations: dict[int, Issue] = {}
         self.entries: dict[tuple, Issue] = {}
-        self.installed = False
+        self.held: dict[tuple, int] = {}
+        self.installed = 0
         for issue in issues:
-            if issue.queue.unit == unit and isinstance(issue.instruction, LoadWeights):
+            if issue.queue.unit == unit and isinstance(issue.instruction, LoadWeights) and issue.superlanes:
                 self.loads[issue.instruction.group][issue.cycle] = issue
         self.order = [sorted(cycles) for cycles in self.loads]
+        self.loaded = [list(accumulate((loads[c].superlanes for c in cycles), max))
+                       for loads, cycles in zip(self.loads, self.order, strict=True)]
 
     def issue(self, issue):
         """Check an issue of this plane's queues; they come in time order, the even plane's before the odd one's."""
         i = issue.instruction
         if isinstance(i, InstallWeights | Activate):
             self._alone(issue)
-        if isinstance(i, InstallWeights) or isinstance(i, Activate) and i.install:
+        if issue.superlanes and (isinstance(i, InstallWeights) or isinstance(i, Activate) and i.install):
             for plane in self._working(i):
                 plane._install(issue)
         match i:
             case Activate():
                 self._activate(issue)
-            case Accumulate():
+            case Accumulate() if issue.superlanes:
                 self._accumulate(issue)
 
     def _working(self, instruction):
@@ -327,21 +368,23 @@ class _Plane:
             self.partner.leader = issue
 
     def _install(self, issue):
-        self.installed = True
+        self.installed = max(self.installed, issue.superlanes)
         for group, cycles in enumerate(self.order):
             takes = issue.cycle + group
             at = bisect_right(cycles, takes)
             if at and cycles[at - 1] == takes:
                 raise CheckError(f"{describe(self.loads[group][takes])} overwrites column group {group} in cycle "
                                  f"{takes}, in which {describe(issue)} installs it")
-            if not at:
-                late = f"; {describe(self.loads[group][cycles[0]])} comes too late" if cycles else ""
+            loaded = self.loaded[group][at - 1] if at else 0
+            if loaded < issue.superlanes:
+                late = f"; {describe(self.loads[group][cycles[0]])} comes too late" if cycles and not at else ""
                 raise CheckError(f"{describe(issue)} installs column group {group} in cycle {takes}, before it is "
-                                 f"loaded{late}")
+                                 f"loaded{_from(loaded)}{late}")
 
     def _activate(self, issue):
-        if not all(plane.installed for plane in self._working(issue.instruction)):
-            raise CheckError(f"{describe(issue)} uses weights before any are installed in this run")
+        installed = min(plane.installed for plane in self._working(issue.instruction))
+        if installed < issue.superlanes:
+            raise CheckError(f"{describe(issue)} uses weights before any are installed in this run{_from(installed)}")
         self.activations[issue.cycle] = issue
 
     def _accumulate(self, issue):
@@ -356,18 +399,20 @@ class _Plane:
                              f"{activation.instruction.type.result.name}")
         if i.mode is AccMode.EMIT:
             return
-        before = self.entries.get((i.type, i.entry))
+        key = i.type, i.entry
         if i.mode is not AccMode.START:
-            self._entry_read(issue, before)
+            self._entry_read(issue, *key)
         if i.mode is not AccMode.EMIT_ADD:
-            self.entries[i.type, i.entry] = issue
+            self.entries[key] = issue
+            self.held[key] = max(self.held.get(key, 0), issue.superlanes)
 
-    def _entry_read(self, issue, before):
-        kind, entry = issue.instruction.type, issue.instruction.entry
+    def _entry_read(self, issue, kind, entry):
         distance = timing.acc_add_distance(kind)
-        if before is None:
+        held = self.held.get((kind, entry), 0)
+        if held < issue.superlanes:
             raise CheckError(f"{describe(issue)} reads {kind.name} accumulator entry {entry} in cycle {issue.cycle}, "
-                             f"before a START in this run")
+                             f"before a START in this run{_from(held)}")
+        before = self.entries[kind, entry]
         if issue.cycle - before.cycle < distance:
             raise CheckError(f"{describe(issue)} reads {kind.name} accumulator entry {entry} less than {distance} "
                              f"cycles after {describe(before)}")

@@ -22,6 +22,7 @@ from .instructions import (
     NOT_BUILT,
     OPCODE_BITS,
     UNARY,
+    UNIT_KINDS,
     AccMode,
     Accumulate,
     Activate,
@@ -147,7 +148,8 @@ def _slots(cls):
 
 
 def _kinds(cls):
-    return "every" if cls.QUEUES == ALL_KINDS else ", ".join(sorted(kind.name for kind in cls.QUEUES))
+    names = {ALL_KINDS: "every", UNIT_KINDS: "every with a unit"}
+    return names[cls.QUEUES] if cls.QUEUES in names else ", ".join(sorted(kind.name for kind in cls.QUEUES))
 
 
 def instruction_sections(level: int = 3) -> str:

@@ -297,6 +297,18 @@ class Halt(Instruction):
     """End of the queue's text."""
 
 
+UNIT_KINDS = ALL_KINDS - {Q.C2C, Q.DESKEW}   # those that have a unit to send instructions to
+
+
+@_instruction(0x06, *UNIT_KINDS)
+class Config(Instruction):
+    """Of the superlanes of the queue's unit only so many are on for the instructions that this queue issues after it, the
+    lowest ones. The others hold their state, drive nothing and add nothing to partial sums; instructions and sums go on
+    through them. Every start switches all on. Not repeatable."""
+
+    superlanes: int = _bits(8, 5, "superlanes that are on, at most S")
+
+
 # ---- MEM ----------------------------------------------------------------------------------------------------------
 
 _ADDRESS, _STRIDE = 13, 14
@@ -597,7 +609,6 @@ LOOPS = frozenset({Repeat, Countdown, Iterations})   # kept by the queue, no iss
 
 # name: (opcode, queues, what it will do)
 NOT_BUILT = {
-    "Config": (0x06, "every", "power down superlanes >= n"),
     "Ifetch": (0x07, "every", "fetch instruction text from a stream"),
     "Send": (0xB0, "C2C", "send a vector over a link"),
     "Receive": (0xB1, "C2C", "receive a vector from a link"),
@@ -684,15 +695,16 @@ def check_for(instruction: Instruction, kind: QueueKind, geometry: Geometry, uni
         value = getattr(instruction, attribute, 0)
         if not -words < value < words:
             raise InstructionError(f"{name}.{attribute} = {value}: strides of geometry {geometry.name} are below {words}")
-    if getattr(instruction, "limit", 0) > words:
-        raise InstructionError(f"{name}.limit = {instruction.limit} is more than the {words} words of a slice")
+    for attribute, most, what in (("limit", words, "words of a slice"), ("superlanes", geometry.superlanes, "superlanes"),
+                                  ("amount", lanes, "lanes")):
+        value = getattr(instruction, attribute, 0)
+        if value > most:
+            raise InstructionError(f"{name}.{attribute} = {value} is more than the {most} {what}")
     if isinstance(instruction, ReadWrite) and _bank(instruction.read_address, words) == _bank(instruction.write_address, words):
         raise InstructionError(f"ReadWrite addresses {instruction.read_address} and {instruction.write_address} are in one bank")
     if isinstance(instruction, LoadWeights) and instruction.group + instruction.n > lanes // LANES:
         raise InstructionError(f"LoadWeights column groups {instruction.group}..{instruction.group + instruction.n - 1} "
                                f"are outside 0..{lanes // LANES - 1}")
-    if isinstance(instruction, Shift) and instruction.amount > lanes:
-        raise InstructionError(f"Shift.amount = {instruction.amount} is more than the {lanes} lanes")
     if isinstance(instruction, Alu):
         _check_alu(instruction, unit)
     if in_tandem(instruction) and unit % 2:

@@ -1,7 +1,7 @@
 """When every instruction issues: queue texts expanded into issues at exact cycles.
 
-All queues start at cycle 0. NOP, Repeat, bursts, Sync/Notify and Halt are resolved here, so that the golden model, the
-static checker, the disassembler and the benches see one plain list of (queue, cycle, instruction).
+All queues start at cycle 0. NOP, Repeat, bursts, Sync/Notify, Halt and Config are resolved here, so that the golden model,
+the static checker, the disassembler and the benches see one plain list of (queue, cycle, instruction, superlanes).
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from .geometry import QUEUE_DEPTH, Geometry, Queue, QueueKind
 from .instructions import (
     Accumulate,
     Activate,
+    Config,
     Countdown,
     Gather,
     Halt,
@@ -38,13 +39,15 @@ class Issue:
     """One instruction in one issue cycle of one queue; bursts and repetitions are already expanded.
 
     instruction: with n = 1, and addresses, column group or entry as they are in this cycle. entry: position of the
-    original instruction in the queue's text.
+    original instruction in the queue's text. superlanes: how many superlanes are on, the lowest ones; the others pass the
+    instruction on but do not obey it.
     """
 
     queue: Queue
     cycle: int
     instruction: Instruction
     entry: int
+    superlanes: int
 
 
 @dataclass
@@ -53,6 +56,7 @@ class _Walk:
 
     queue: Queue
     text: list
+    superlanes: int
     entry: int = 0
     cycle: int = 0
     parked: int | None = None
@@ -77,7 +81,7 @@ def expand(texts: dict[str, list[Instruction]], geometry: Geometry) -> Expansion
     unknown = [name for name in texts if name not in {q.name for q in geometry.queues}]
     if unknown:
         raise IssueError(f"geometry {geometry.name} has no queue {unknown[0]!r}")
-    walks = [_Walk(q, texts.get(q.name) or [Halt()]) for q in geometry.queues]
+    walks = [_Walk(q, texts.get(q.name) or [Halt()], geometry.superlanes) for q in geometry.queues]
     issues: list[Issue] = []
     notifies: list[tuple[int, Queue]] = []
     for walk in walks:
@@ -132,6 +136,8 @@ def _run(walk: _Walk, geometry, issues, notifies):
             case Sync():
                 walk.parked = at
                 return
+            case Config():
+                _config(walk, geometry, instruction, entry, issues)
             case Repeat():
                 raise IssueError(f"{name} entry {entry}: Repeat at cycle {at} follows no instruction that can repeat")
             case Countdown() | Iterations():
@@ -140,6 +146,16 @@ def _run(walk: _Walk, geometry, issues, notifies):
             case _:
                 walk.cycle = _unit(walk, geometry, instruction, entry, issues)
     raise IssueError(f"{name} runs empty at cycle {walk.cycle}: its text has no Halt")
+
+
+def _config(walk, geometry, config, entry, issues):
+    """Issue a Config; nothing may repeat it."""
+    if config.superlanes > geometry.superlanes:
+        raise IssueError(f"{walk.queue.name} entry {entry}: Config leaves {config.superlanes} superlanes on, geometry "
+                         f"{geometry.name} has {geometry.superlanes}")
+    walk.superlanes = config.superlanes
+    issues.append(Issue(walk.queue, walk.cycle, config, entry, walk.superlanes))
+    walk.cycle += 1
 
 
 def _unit(walk, geometry, instruction, entry, issues) -> int:
@@ -161,7 +177,7 @@ def _unit(walk, geometry, instruction, entry, issues) -> int:
             moved = strided(first, i, geometry)
             for beat in range(0, duration, instruction.interval):
                 cycle = at + j * spacing + i * distance + beat
-                issues.append(Issue(walk.queue, cycle, _beat(moved, beat // instruction.interval), entry))
+                issues.append(Issue(walk.queue, cycle, _beat(moved, beat // instruction.interval), entry, walk.superlanes))
     return at + (bodies - 1) * spacing + length
 
 
@@ -297,7 +313,7 @@ class _Piece:
 def _link(first, second):
     """How an instruction follows another that it can repeat: (distance, steps of its addresses); None if it cannot."""
     (at, one), (then, other) = first, second
-    if isinstance(one, Nop | Notify) or not one.duration <= then - at <= _LONGEST or _still(one) != _still(other):
+    if isinstance(one, Nop | Notify | Config) or not one.duration <= then - at <= _LONGEST or _still(one) != _still(other):
         return None
     return then - at, tuple(getattr(other, address) - getattr(one, address)
                             for address, _, _ in _ADDRESSES.get(type(one), ()))

@@ -155,15 +155,15 @@ def _compare_words(plan, expected, actual) -> Comparison:
     if not len(different):
         return Comparison(len(expected.words), 0)
     word = int(different[0])
-    place = _places(expected.headers, plan.geometry)[word]
+    place = places(expected.headers, plan.geometry)[word]
     return Comparison(len(expected.words), len(different), first=_mismatch(plan, place, expected, word, actual, word))
 
 
 def _compare_places(plan, expected, actual) -> Comparison:
     """Some word is driven on one side only."""
-    ours, theirs = (_places(t.headers, plan.geometry) for t in (expected, actual))
-    for places in (ours, theirs):
-        if (np.diff(places) <= 0).any():
+    ours, theirs = (places(t.headers, plan.geometry) for t in (expected, actual))
+    for side in (ours, theirs):
+        if (np.diff(side) <= 0).any():
             raise TraceError("the headers of a trace are not sorted by (cycle, boundary, superlane)")
     common, at_ours, at_theirs = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
     unequal = (expected.words[at_ours] != actual.words[at_theirs]).any(axis=1)
@@ -174,7 +174,7 @@ def _compare_places(plan, expected, actual) -> Comparison:
     return Comparison(len(ours) + extra, len(wrong), missing, extra, first)
 
 
-def _places(headers, geometry: Geometry) -> np.ndarray:
+def places(headers, geometry: Geometry) -> np.ndarray:
     """For each word its (cycle, boundary, superlane, stream) as one ascending number."""
     place = headers["cycle"].astype(np.int64) * geometry.boundaries + headers["boundary"]
     place = (place * geometry.superlanes + headers["superlane"]) * streams.STREAM_IDS
@@ -183,10 +183,10 @@ def _places(headers, geometry: Geometry) -> np.ndarray:
     return place[header] + stream
 
 
-def _find(places, place):
-    """Position of a place, None if it is not there."""
-    at = int(np.searchsorted(places, place))
-    return at if at < len(places) and places[at] == place else None
+def _find(those, place):
+    """Position of a place among those, None if it is not there."""
+    at = int(np.searchsorted(those, place))
+    return at if at < len(those) and those[at] == place else None
 
 
 def _mismatch(plan, place, expected, at_expected, actual, at_actual) -> StreamMismatch:

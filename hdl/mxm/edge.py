@@ -53,6 +53,8 @@ class MxmEdge(Gated):
       t+2. A result without Accumulate is dropped.
     - Activate of FP16, in plane 0, samples a pair of streams: ``activation[0]`` shows the low bytes in t+2 and
       ``activation[1]`` the high ones, both with tandem. Its install bit and InstallWeights of FP16 install both planes.
+    - In a superlane that is off LoadWeights, Accumulate and installs do nothing; Activate shows zeros, which count for nothing
+      (``off``).
     - Accumulate of FP32, in plane 0, takes the halves of exact sums from the ``result`` of both planes in t+1 and t+2,
       writes its entry, one of another 64, at the end of t+8 and drives like the others, visible in t+9.
 
@@ -95,11 +97,12 @@ class EdgeCore(Core):
 
     def elaborate(self, platform):
         m = Module()
-        words = [instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=f"p{p}_{kind.value}")
-                 for q, (kind, p) in enumerate(QUEUES)]
-        weights, compute, results = (words[i::len(MXM_QUEUES)] for i in range(len(MXM_QUEUES)))
+        registers = [instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=f"p{p}_{kind.value}")
+                     for q, (kind, p) in enumerate(QUEUES)]
+        weights, compute, results = (registers[i::len(MXM_QUEUES)] for i in range(len(MXM_QUEUES)))
+        results = [register.word for register in results]
         drives, operands = [], Operands(m, self)
-        errors = [self._weights(m, p, word, operands) for p, word in enumerate(weights)]
+        errors = [self._weights(m, p, register.word, operands) for p, register in enumerate(weights)]
         errors += self._compute(m, compute, self.issue_in[1::len(MXM_QUEUES)], operands)
         reporting = operands.report()
         for p, word in enumerate(results):
@@ -136,13 +139,14 @@ class EdgeCore(Core):
                 m.d.comb += self.row[p][i].eq(row)
         return loading & ~driven
 
-    def _compute(self, m, words, incoming, operands):
+    def _compute(self, m, registers, incoming, operands):
         """Sample activations and start the waves of both planes. Returns errors."""
-        tandem, high, driven = self._high_bytes(m, words[0], operands)
-        (_, even_error), (odd, odd_error) = (self._bytes(m, p, word, operands) for p, word in enumerate(words))
+        tandem, high, driven = self._high_bytes(m, registers[0], operands)
+        (_, even_error), (odd, odd_error) = (self._bytes(m, p, register, operands) for p, register in enumerate(registers))
+        words = [register.passing for register in registers]
         # decoded before the instruction register, so that the wave starts from a register in the sampling cycle
-        installs = [is_a(word, InstallWeights) | is_a(word, Activate) & fields(Activate, word)["install"]
-                    for word in incoming]
+        installs = [register.on & (is_a(word, InstallWeights) | is_a(word, Activate) & fields(Activate, word)["install"])
+                    for register, word in zip(registers, incoming, strict=True)]
         installs[1] = installs[1] | installs[0] & _fp16(incoming[0])
         for p, (wave, install) in enumerate(zip(self.activation, installs, strict=True)):
             started, follows = Signal(name=f"p{p}_install"), Signal(name=f"p{p}_tandem")
@@ -152,29 +156,34 @@ class EdgeCore(Core):
             m.d.sync += odd.eq(high)
         computing = Cat(is_a(words[1], cls) for cls in (Activate, InstallWeights)).any()
         leading = tandem | self.activation[0].tandem | is_a(words[0], InstallWeights) & _fp16(words[0])
-        return [even_error, odd_error, tandem & ~driven, computing & (leading | _fp16(words[1]))]
+        return [even_error, odd_error, tandem & registers[0].on & ~driven, computing & (leading | _fp16(words[1]))]
 
-    def _high_bytes(self, m, word, operands):
-        """Sample the upper stream of a pair. Returns whether it is one, its bytes, and whether they were driven."""
-        tandem = Signal()
+    def _high_bytes(self, m, register, operands):
+        """Sample the upper stream of a pair. Returns whether it is one, its bytes (0 if the superlane is off), and whether
+        they were driven."""
+        word, tandem = register.passing, Signal()
         m.d.comb += tandem.eq(is_a(word, Activate) & _fp16(word))
         upper = fields(Activate, word)["stream"] | 1
-        (sampled,), driven = operands.sample(upper, tandem, name="high")
+        (sampled,), driven = operands.sample(upper, tandem & register.on, name="high")
         return tandem, sampled, driven
 
-    def _bytes(self, m, p, word, operands):
-        """Sample the bytes of one plane. Returns their register and the operand error."""
-        activating, field = is_a(word, Activate), fields(Activate, word)
-        (sampled,), driven = operands.sample(field["stream"], activating, name=f"p{p}_activation")
+    def _bytes(self, m, p, register, operands):
+        """Sample the bytes of one plane; 0 if the superlane is off. Returns their register and the operand error."""
+        word = register.passing
+        activating, sampling = is_a(word, Activate), Signal(name=f"p{p}_sampling")
+        m.d.comb += sampling.eq(activating & register.on)
+        field = fields(Activate, word)
+        (sampled,), driven = operands.sample(field["stream"], sampling, name=f"p{p}_activation")
         wave = self.activation[p]
         valid = Signal(name=f"p{p}_valid")
         data = Signal(DATA_BITS, name=f"p{p}_data", reset_less=True)
         unsigned = Signal(name=f"p{p}_unsigned", reset_less=True)
-        m.d.comb += [wave.valid.eq(valid), wave.data.eq(data), wave.unsigned.eq(unsigned)]
+        off = Signal(name=f"p{p}_off", reset_less=True)
+        m.d.comb += [wave.valid.eq(valid), wave.data.eq(data), wave.unsigned.eq(unsigned), wave.off.eq(off)]
         m.d.sync += valid.eq(activating & ~_fp16(word))
         with m.If(activating):
-            m.d.sync += [data.eq(sampled), unsigned.eq(field["type"] == DataType.UINT8)]
-        return data, activating & ~driven
+            m.d.sync += [data.eq(sampled), unsigned.eq(field["type"] == DataType.UINT8), off.eq(~register.on)]
+        return data, sampling & ~driven
 
     def _result(self, m, p, word):
         """int32 accumulators and result port. Returns ((eastward, westward select), words by stream) and the error."""

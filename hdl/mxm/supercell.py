@@ -48,7 +48,8 @@ class High(data.Struct):
 class ActivationWave(wiring.Signature):
     """Activations of 16 lanes on their way east through one row of a plane; all members are registers.
 
-    data: 16 bytes, low lane lowest; unsigned: they are uint8, else int8; both are meaningful while valid is 1.
+    data: 16 bytes, low lane lowest; unsigned: they are uint8, else int8; off: the superlane is off and data is 0. All are
+    meaningful while valid or tandem is 1, off only in the even plane.
     tandem: data is one byte of 16 fp16 activations, low in the even plane, high in the odd one; both planes show 1, and
     both hold data for one more cycle, in which nothing else comes.
     install: in this cycle the weight buffer becomes the active weights, one cycle ahead of the activation that was
@@ -57,7 +58,7 @@ class ActivationWave(wiring.Signature):
 
     def __init__(self):
         super().__init__({"valid": Out(1), "tandem": Out(1), "install": Out(1), "unsigned": Out(1),
-                          "data": Out(DATA_BITS)})
+                          "off": Out(1), "data": Out(DATA_BITS)})
 
     def __repr__(self):
         return "ActivationWave()"
@@ -99,12 +100,13 @@ class SupercellPair(Gated):
     planes, which are independent of each other but for fp16. All inputs come from registers. Cycles, for one plane:
 
     - ``west.valid`` in t: ``north`` holds ``south`` + products of ``west.data`` from t+1 until the next result;
-      ``east`` shows valid, unsigned and data of ``west`` in t+1.
+      ``east`` shows valid, unsigned, off and data of ``west`` in t+1.
     - ``west.install`` in t: activations from t+1 on see the weight buffer, including a row loaded in t.
       ``east.install`` follows in t+1.
     - ``weights.load`` in t: the row is in the buffer from t+1 on.
     - ``west.tandem`` in t: ``north`` shows the low half of ``south`` + products of fp16 in t+1 and the high half in t+2;
-      ``south`` has the low half in t and the high half in t+1. ``east`` shows tandem and data in t+1, data in t+2 too.
+      ``south`` has the low half in t and the high half in t+1. ``east`` shows tandem and data in t+1, data in t+2 too. With
+      ``west.off`` the sums go on as they are, whatever the weights hold.
 
     All registers stand behind a clock gate that is open only while something moves through the pair.
     """
@@ -159,12 +161,12 @@ class PairCore(Core):
         west, east = self.west[p], self.east[p]
         m.d.sync += [out.eq(into) for into, out in zip(_controls(west), _controls(east), strict=True)]
         data = Signal(DATA_BITS, name=f"p{p}_data", reset_less=True)
-        unsigned = Signal(name=f"p{p}_unsigned", reset_less=True)
+        unsigned, off = (Signal(name=f"p{p}_{flag}", reset_less=True) for flag in ("unsigned", "off"))
         inputs = [Signal(signed(SUM_BITS - WEIGHT_BITS), name=f"p{p}_a{i:x}") for i in range(LANES)]
         sums = [Signal(SUM_BITS, name=f"p{p}_s{j:x}", reset_less=True) for j in range(LANES)]
-        m.d.comb += [east.data.eq(data), east.unsigned.eq(unsigned)]
+        m.d.comb += [east.data.eq(data), east.unsigned.eq(unsigned), east.off.eq(off)]
         with m.If(west.valid | west.tandem):
-            m.d.sync += [data.eq(west.data), unsigned.eq(west.unsigned)]
+            m.d.sync += [data.eq(west.data), unsigned.eq(west.unsigned), off.eq(west.off)]
         for i in range(LANES):
             byte = west.data.word_select(i, WEIGHT_BITS)
             m.d.comb += inputs[i].eq(Cat(byte, byte[-1] & ~west.unsigned).as_signed())
@@ -193,7 +195,8 @@ class PairCore(Core):
                 m.d[domain] += totals[j].eq(_exact(south[j], inputs, weights[j], second))
         with gated(m, second, name="flags") as domain:
             for j in range(LANES):
-                m.d[domain] += flags[j].eq(High(south[j]).flags.as_value() | _flags(inputs, weights[j]))
+                products = Mux(self.west[0].off, 0, _flags(inputs, weights[j]))
+                m.d[domain] += flags[j].eq(High(south[j]).flags.as_value() | products)
         return [Cat(total[:-len(flag.as_value())], Mux(flagged, flag, total[-len(flag.as_value()):]))
                 for total, flag in zip(totals, flags, strict=True)]
 

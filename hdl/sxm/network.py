@@ -15,10 +15,11 @@ INDEX_BITS = 16   # source lane in a Permute map
 
 
 class ShiftOperand(wiring.Signature):
-    """What one superlane sampled for a Shift: 16 bytes and fields of the instruction; meaningful while valid is 1."""
+    """What one superlane sampled for a Shift: 16 bytes and fields of the instruction; meaningful while valid is 1. on: the
+    superlane is on; else the bytes are 0."""
 
     def __init__(self):
-        super().__init__({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
+        super().__init__({"valid": Out(1), "on": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
                           "amount": Out(AMOUNT_BITS), "up": Out(1), "fill": Out(8)})
 
     def __repr__(self):
@@ -26,10 +27,11 @@ class ShiftOperand(wiring.Signature):
 
 
 class PermuteOperand(wiring.Signature):
-    """What one superlane sampled for a Permute: 16 bytes and the low and high bytes of their 16 map entries."""
+    """What one superlane sampled for a Permute: 16 bytes and the low and high bytes of their 16 map entries. on: the
+    superlane is on; else the bytes are 0."""
 
     def __init__(self):
-        super().__init__({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
+        super().__init__({"valid": Out(1), "on": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
                           "low": Out(DATA_BITS), "high": Out(DATA_BITS)})
 
     def __repr__(self):
@@ -51,8 +53,9 @@ class SxmNetwork(Gated):
 
     Operands arrive staggered: those of superlane k are at port k one cycle after those of superlane k-1. Delay
     registers align the vector, the whole-vector function takes one cycle, further registers stagger the result again:
-    operands at port k in cycle t + k give the result at port k in t + S + k. Amount, direction and fill byte of a
-    Shift are taken from superlane S-1, the stream from superlane 0. amount: 0 .. 16*S; more is undefined.
+    operands at port k in cycle t + k give the result at port k in t + S + k, if superlane k was on. Amount, direction and
+    fill byte of a Shift are taken from superlane S-1, the stream from superlane 0, whether these are on or not. amount:
+    0 .. 16*S; more is undefined.
 
     All registers stand behind a clock gate that is open only while a vector moves through the network.
     """
@@ -91,17 +94,17 @@ class NetworkCore(Core):
     def _shifter(self, m, n):
         ports, name = list(self.shift[n]), f"shift{n}"
         last = ports[-1]
-        (vector,), streams, valid = _align(m, [[port.data] for port in ports], ports, name)
+        (vector, on), streams, valid = _align(m, [[port.data, port.on] for port in ports], ports, name)
         result = _shift(m, vector, last.amount, last.up, last.fill, name, lanes=self.geometry.lanes)
-        return valid + _stagger(m, result, streams, last.valid, self.shifted[n], name)
+        return valid + _stagger(m, result, on, streams, last.valid, self.shifted[n], name)
 
     def _permuter(self, m):
         ports, name = list(self.permute), "permute"
-        operands = [[port.data, port.low, port.high] for port in ports]
-        (vector, low, high), streams, valid = _align(m, operands, ports, name)
+        operands = [[port.data, port.low, port.high, port.on] for port in ports]
+        (vector, low, high, on), streams, valid = _align(m, operands, ports, name)
         indices = [Cat(low.word_select(i, 8), high.word_select(i, 8)) for i in range(self.geometry.lanes)]
         result = Cat(select_lane(vector, index) for index in indices)
-        return valid + _stagger(m, result, streams, ports[-1].valid, self.permuted, name)
+        return valid + _stagger(m, result, on, streams, ports[-1].valid, self.permuted, name)
 
 
 def select_lane(vector: Value, index: Value) -> Value:
@@ -127,7 +130,7 @@ def _shift(m, vector, amount, up, fill, name, *, lanes):
 def _align(m, operands, ports, name):
     """Delay the operands of superlane k by S-1-k cycles, so that all belong to the vector of the last superlane.
 
-    operands: [superlane][operand] of 128 bits. Returns the aligned vectors, the stream of the aligned vector, and
+    operands: [superlane][operand]. Returns the aligned vectors of each operand, the stream of the aligned vector, and
     registers that are 1 while a later one must be clocked.
     """
     s = len(ports)
@@ -136,7 +139,7 @@ def _align(m, operands, ports, name):
         valid, words = port.valid, operands[k]
         for stage in range(s - 1 - k):
             here = f"{name}_align{k}_{stage}"
-            later = [Signal(DATA_BITS, name=f"{here}_{i}", reset_less=True) for i in range(len(words))]
+            later = [Signal(len(word), name=f"{here}_{i}", reset_less=True) for i, word in enumerate(words)]
             with m.If(valid):
                 m.d.sync += [word.eq(earlier) for word, earlier in zip(later, words, strict=True)]
                 if k == 0:
@@ -148,18 +151,18 @@ def _align(m, operands, ports, name):
     return [Cat(words) for words in zip(*aligned, strict=True)], streams, busy
 
 
-def _stagger(m, vector, stream, valid, results, name):
-    """Register the result and hand word k to superlane k, k cycles later. Returns bits as _align does."""
+def _stagger(m, vector, on, stream, valid, results, name):
+    """Register the result and hand word k to superlane k, k cycles later, if that is on. Returns bits as _align does."""
     busy, words = [], [vector.word_select(k, DATA_BITS) for k in range(len(results))]
     for k, result in enumerate(results):
         here = f"{name}_stagger{k}"
         later = [Signal(DATA_BITS, name=f"{here}_{i}", reset_less=True) for i in range(len(words))]
         with m.If(valid):
             m.d.sync += [word.eq(earlier) for word, earlier in zip(later, words, strict=True)]
-            stream = _delayed(m, stream, f"{here}_stream")
+            stream, on = _delayed(m, stream, f"{here}_stream"), _delayed(m, on, f"{here}_on")
         valid = _delayed(m, valid, f"{here}_valid", reset=True)
-        m.d.comb += [result.valid.eq(valid), result.stream.eq(stream), result.data.eq(later[0])]
-        words = later[1:]
+        m.d.comb += [result.valid.eq(valid & on[0]), result.stream.eq(stream), result.data.eq(later[0])]
+        words, on = later[1:], on[1:]
         busy.append(valid)
     return busy
 

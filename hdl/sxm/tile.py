@@ -91,8 +91,8 @@ class SxmCore(Core):
         units, self._checked = [], Operands(m, self)
         for q, (kind, n) in enumerate(QUEUES):
             name = f"{kind.value}{n}"
-            word = instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=name)
-            units.append(build[kind](m, n, word, name))
+            register = instruction_register(m, self.issue_in[q], self.issue_out[q], kind, name=name)
+            units.append(build[kind](m, n, register, name))
         reporting = self._checked.report()
         failed = Signal()
         m.d.sync += failed.eq(Cat(unit.error for unit in units).any())
@@ -105,18 +105,17 @@ class SxmCore(Core):
                                         *(unit.valid for unit in units)).any())
         return m
 
-    def _shift(self, m, n, word, name):
-        active, field = is_a(word, Shift), fields(Shift, word)
-        port = self.shift[n]
+    def _shift(self, m, n, register, name):
+        passing, active, field = _across(m, register, Shift, name)
         ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
-        valid = _operands(m, active, port, name, stream=field["out_stream"], data=data,
+        valid = _operands(m, passing, self.shift[n], name, on=active, stream=field["out_stream"], data=data,
                           amount=field["amount"], up=field["up"], fill=field["fill"])
         result = self.shifted[n]
         word = encoded(m, result.data, name=f"{name}_out", enable=result.valid)
         return _Unit(valid, active & ~driven, result.stream, {1: result.valid}, word)
 
-    def _select(self, m, n, word, name):
-        active, field = is_a(word, Select), fields(Select, word)
+    def _select(self, m, n, register, name):
+        active, field = is_a(register.word, Select), fields(Select, register.word)
         samples = {key: self._checked.sample(field[f"{key}stream"], active, name=f"{name}_{key}data")
                    for key in ("", "other_", "mask_")}
         (((data,), driven), ((other,), other_driven), ((mask,), mask_driven)) = samples.values()
@@ -130,20 +129,19 @@ class SxmCore(Core):
         return _Unit(valid, active & ~(driven & other_driven & mask_driven), held.stream, {1: valid},
                      encoded(m, result, name=f"{name}_out", enable=valid))
 
-    def _permute(self, m, n, word, name):
-        active, field = is_a(word, Permute), fields(Permute, word)
+    def _permute(self, m, n, register, name):
+        passing, active, field = _across(m, register, Permute, name)
         ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
         maps = [self._checked.sample(field["map_stream"] | half, active, name=f"{name}_map{half}")
                 for half in range(2)]
         (((low,), low_driven), ((high,), high_driven)) = maps
-        valid = _operands(m, active, self.permute, name, stream=field["out_stream"], data=data,
-                          low=low, high=high)
+        valid = _operands(m, passing, self.permute, name, on=active, stream=field["out_stream"], data=data, low=low, high=high)
         result = self.permuted
         return _Unit(valid, active & ~(driven & low_driven & high_driven), result.stream, {1: result.valid},
                      encoded(m, result.data, name=f"{name}_out", enable=result.valid))
 
-    def _distribute(self, m, n, word, name):
-        active, field = is_a(word, Distribute), fields(Distribute, word)
+    def _distribute(self, m, n, register, name):
+        active, field = is_a(register.word, Distribute), fields(Distribute, register.word)
         ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
         ((index,), map_driven) = self._checked.sample(field["map_stream"], active, name=f"{name}_map")
         held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
@@ -155,8 +153,8 @@ class SxmCore(Core):
         word = encoded(m, result, name=f"{name}_out", enable=valid)
         return _Unit(valid, active & ~(driven & map_driven), held.stream, {1: valid}, word)
 
-    def _rotate(self, m, n, word, name):
-        active, field = is_a(word, Rotate), fields(Rotate, word)
+    def _rotate(self, m, n, register, name):
+        active, field = is_a(register.word, Rotate), fields(Rotate, register.word)
         ((data,), driven) = self._checked.sample(field["stream"], active, name=name)
         held = wiring.Signature({"valid": Out(1), "stream": Out(STREAM_BITS + 1), "data": Out(DATA_BITS),
                                  "large": Out(1)}).create()
@@ -170,8 +168,8 @@ class SxmCore(Core):
         driving = {SMALL_BLOCK ** 2: valid & ~held.large, LARGE_BLOCK ** 2: valid & held.large}
         return _Unit(valid, active & ~driven, held.stream, driving, [words[i % LANES] for i in range(STREAMS)])
 
-    def _transpose(self, m, n, word, name):
-        active, field = is_a(word, Transpose), fields(Transpose, word)
+    def _transpose(self, m, n, register, name):
+        active, field = is_a(register.word, Transpose), fields(Transpose, register.word)
         words, driven = self._checked.sample(field["stream"], active, name=name, size=LANES)
         valid = Signal(name=f"{name}_valid")
         stream = Signal(STREAM_BITS + 1, name=f"{name}_stream", reset_less=True)
@@ -184,13 +182,16 @@ class SxmCore(Core):
                    for j in range(LANES)]
         return _Unit(valid, active & ~driven, stream, {LANES: valid}, [columns[i % LANES] for i in range(STREAMS)])
 
-    def _mail(self, m, n, word, name):
-        emitting, taking = is_a(word, Emit), is_a(word, Take)
-        ((data,), driven) = sample(m, self.e_in, self.w_in, fields(Emit, word)["stream"], emitting, name=name)
-        valid = _operands(m, emitting, self.letter, name, data=data)
-        m.d.comb += [self.request.valid.eq(taking), self.request.stream.eq(fields(Take, word)["stream"])]
+    def _mail(self, m, n, register, name):
+        """Superlanes that are off stay in step: their mailboxes get zeros, and what they take is dropped."""
+        passing, emitting, field = _across(m, register, Emit, name)
+        ((data,), driven) = sample(m, self.e_in, self.w_in, field["stream"], emitting, name=name)
+        valid = _operands(m, passing, self.letter, name, data=data)
+        taking, wanted = is_a(register.passing, Take), Signal(name=f"{name}_wanted")
+        m.d.sync += wanted.eq(register.on)
+        m.d.comb += [self.request.valid.eq(taking), self.request.stream.eq(fields(Take, register.passing)["stream"])]
         delivery = self.delivery
-        return _Unit(valid, emitting & ~driven, delivery.stream, {1: delivery.valid}, delivery.data)
+        return _Unit(valid, emitting & ~driven, delivery.stream, {1: delivery.valid & wanted}, delivery.data)
 
 
 class _Unit:
@@ -203,6 +204,14 @@ class _Unit:
         for size, enable in driving.items():
             east, west = split_drive(stream, enable, size=size)
             self.east, self.west = self.east | east, self.west | west
+
+
+def _across(m, register, cls, name):
+    """An instruction that takes its course in superlanes that are off too: (1 while it is in the register, 1 if it also
+    works here, its fields)."""
+    passing, active = Signal(name=f"{name}_passing"), Signal(name=f"{name}_active")
+    m.d.comb += [passing.eq(is_a(register.passing, cls)), active.eq(passing & register.on)]
+    return passing, active, fields(cls, register.passing)
 
 
 def _rotation(data, side, index):

@@ -65,8 +65,8 @@ class VxmCore(Core):
         missing = []
         for i, alu in enumerate(alus):
             m.submodules[f"alu{i:x}"] = alu
-            word = instruction_register(m, self.issue_in[i], self.issue_out[i], QueueKind.VXM, name=f"alu{i:x}")
-            missing += self._start(m, i, alus, word)
+            register = instruction_register(m, self.issue_in[i], self.issue_out[i], QueueKind.VXM, name=f"alu{i:x}")
+            missing += self._start(m, i, alus, register.word)
         undriven = Signal()
         m.d.sync += undriven.eq(Cat(missing).any())
         m.d.comb += self.error.eq(Cat(undriven, *(alu.fault for alu in alus)).any())

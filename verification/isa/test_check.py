@@ -13,6 +13,7 @@ from isa.instructions import (
     Accumulate,
     Activate,
     Alu,
+    Config,
     Countdown,
     DataType,
     Distribute,
@@ -393,6 +394,73 @@ def test_additions_to_one_fp32_entry_keep_their_distance(mode):
     checked(tandem(then=more(43, AccMode.START)))
 
 
+# ---- superlanes that are off ---------------------------------------------------------------------------------------
+
+def off(placed, queue, superlanes=1, before=None):
+    """A program in which a queue issues a Config, in the cycle before the instruction of ``before`` or of its first one."""
+    first = min(c for q, c, _ in placed if q == queue) if before is None else before
+    return [*placed, (queue, first - 1, Config(superlanes=superlanes))]
+
+
+def test_a_stream_is_sampled_where_it_is_driven():
+    placed = [read_for("MEM_E4", 30, E(3)), ("MEM_E4", 30, Write(address=3, stream=E(3)))]
+    refused(off(placed, "MEM_E0"), "MEM_E4 cycle 30: .* samples E3 at .* in cycle 31, which nothing drives in superlane 1")
+    refused(off(placed, "MEM_E0", 0), "MEM_E4 cycle 30: .* samples E3 at .* in cycle 31, which nothing drives")
+    checked(off(off(placed, "MEM_E0"), "MEM_E4"))
+    checked(off(off(placed, "MEM_E0", 0), "MEM_E4", 0))
+    under = read_for("MEM_E4", 30, E(3), "MEM_W0")               # what passes there is sampled where nobody drives over it
+    checked([*off(placed, "MEM_E0"), under])
+
+
+def test_instructions_that_no_superlane_obeys_meet_nobody():
+    first, second = ("MEM_E0", 10, Read(address=0, stream=E(3))), ("MEM_E2", 10, Read(address=1, stream=E(3)))
+    refused(off([first, second], "MEM_E0", 1), "both drive E3")
+    checked(off([first, second], "MEM_E0", 0))
+    fast = [("VXM3", 2, FMUL), ("VXM3", 4, MOV)]
+    refused(off(fast, "VXM3", 1, 4), "both have their result")
+    checked(off(fast, "VXM3", 0, 4))
+
+
+def test_a_word_must_hold_something_in_superlanes_that_are_on():
+    write = [read_for("MEM_E4", 30, E(1)), ("MEM_E4", 30, Write(address=16, stream=E(1)))]
+    later = ("MEM_E4", 40, Read(address=16, stream=E(0)))
+    gather = ("MEM_E4", 40, Gather(start=0, limit=17, base=0, stream=E(2), map_stream=E(2)))
+    for reads, text in (([later], "reads word 16"), ([gather, read_for("MEM_E4", 40, E(2))], "may address word 16")):
+        on_again = [*off(write, "MEM_E4"), *reads, ("MEM_E4", 35, Config(superlanes=2))]
+        refused(on_again, f"MEM_E4 cycle 40: .* {text} in cycle 41, .* written before in superlane 1")
+        checked(off([*write, *reads], "MEM_E4"))
+
+
+def test_a_register_is_read_where_it_has_a_result():
+    use = ("VXM5", 20, Alu(op=Op.NEG, a=Source.WEST))
+    placed = [("VXM4", 2, MOV), use]
+    refused(off(placed, "VXM4"), "VXM5 cycle 20: .* register of ALU 4 in cycle 21, before its first result of the run in superlane 1")
+    checked(off(off(placed, "VXM4"), "VXM5"))
+    checked([*off(placed, "VXM4"), ("VXM4", 3, Config(superlanes=2)), ("VXM4", 4, MOV)])
+
+
+def test_weights_are_installed_where_they_are_loaded_and_used_where_they_are_installed():
+    refused(off(matrix(install=50, activate=51), "MXM2.weights"),
+            "MXM2.compute cycle 50: .* installs column group 0 in cycle 50, before it is loaded in superlane 1")
+    some = off(matrix(install=50, activate=52), "MXM2.compute", 1, 50)
+    checked(off(some, "MXM2.weights"))
+    checked(some)
+    refused([*some, ("MXM2.compute", 51, Config(superlanes=2))],
+            "MXM2.compute cycle 52: .* uses weights before any are installed in this run in superlane 1")
+
+
+def test_an_entry_is_read_where_it_was_written_and_an_accumulate_that_is_off_needs_no_result():
+    second = [("MXM2.compute", 44, Activate(stream=E(0), n=1)), read_for("MXM2.compute", 44, E(0), "MEM_W0"),
+              ("MXM2.result", 47, Accumulate(mode=AccMode.ADD, n=1, entry=5))]
+    some = off(matrix(then=second), "MXM2.result")
+    checked(some)
+    refused([*some, ("MXM2.result", 46, Config(superlanes=2))],
+            "MXM2.result cycle 47: .* reads INT32 accumulator entry 5 in cycle 47, before a START in this run in superlane 1")
+    alone = [("MXM2.result", 9, Accumulate(mode=AccMode.ADD, n=1, entry=5))]
+    refused(off(alone, "MXM2.result", 1), "takes the result of an activation")
+    checked(off(alone, "MXM2.result", 0))
+
+
 # ---- queues, ranges, whole programs -------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("texts", "message"), [
@@ -403,6 +471,8 @@ def test_additions_to_one_fp32_entry_keep_their_distance(mode):
     ({"MEM_W0": [Nop(n=1)] * 4096 + [Halt()]}, "more than its depth of 4096"),
     ({"VXM0": [Read(address=0, stream=0), Halt()]}, "queue VXM0 entry 0: Read does not belong in a VXM queue"),
     ({"MEM_W0": [Read(address=1024, stream=0), Halt()]}, "Read.address = 1024 is outside"),
+    ({"VXM0": [Config(superlanes=3), Halt()]}, "Config.superlanes = 3 is more than the 2 superlanes"),
+    ({"SXM_W.deskew": [Config(superlanes=1), Halt()]}, "Config does not belong in a DESKEW queue"),
 ])
 def test_faults_of_texts_are_refused_too(texts, message):
     program = placed_program(G, [])

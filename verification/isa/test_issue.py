@@ -11,6 +11,7 @@ from isa.instructions import (
     Accumulate,
     Activate,
     Alu,
+    Config,
     Countdown,
     DataType,
     Gather,
@@ -116,6 +117,29 @@ def test_repeat_of_a_burst_issues_the_whole_burst():
         (0, 1), (1, 0), (2, 0), (5, 1), (6, 0), (7, 0), (8, None)]
 
 
+def test_config_holds_for_what_its_queue_issues_after_it():
+    texts = {"MEM_W0": [READ, Config(superlanes=2), READ, Repeat(n=1, d=3), Config(superlanes=0), Config(superlanes=G.superlanes),
+                        READ, Halt()],
+             "MEM_W1": [READ, Nop(n=3), READ, Halt()],
+             RESULT: [Config(superlanes=1), Accumulate(entry=0, n=2, mode=AccMode.ADD), Sync(),
+                      Accumulate(entry=0, n=1, mode=AccMode.ADD), Halt()],
+             "VXM0": [Nop(n=9), Notify(), Halt()]}
+    issues = expand(texts, G).issues
+    found = [(i.cycle, type(i.instruction).__name__, i.superlanes) for i in issues if i.queue.name == "MEM_W0"]
+    s = G.superlanes
+    assert found == [(0, "Read", s), (1, "Config", 2), (2, "Read", 2), (5, "Read", 2), (6, "Config", 0), (7, "Config", s),
+                     (8, "Read", s)]
+    assert [i.superlanes for i in issues if i.queue.name == "MEM_W1"] == [s, s]
+    assert [i.superlanes for i in issues if i.queue.name == RESULT] == [1] * 4   # a barrier changes nothing
+
+
+def test_config_stands_between_the_loops_of_an_assembled_text():
+    placed = [(i, READ) for i in range(4)] + [(4, Config(superlanes=1)), (5, Config(superlanes=1))] + [(i, READ) for i in range(6, 9)]
+    text, _ = assemble(placed, G.queue_named("MEM_W0"))
+    assert text == [READ, Repeat(n=3, d=1), *[Config(superlanes=1)] * 2, READ, Repeat(n=2, d=1), Halt()]
+    assert issued(text) == placed
+
+
 def test_notify_releases_what_is_parked_at_or_before_it():
     late = 20 + timing.barrier(G)
     texts = {"VXM0": [Nop(n=20), Notify(), Halt()], "MEM_W0": [Sync(), READ, Halt()],
@@ -162,6 +186,9 @@ def test_barriers_follow_each_other_whoever_notifies():
     ({"MEM_W0": [READ] * QUEUE_DEPTH + [Halt()]},
      f"MEM_W0 holds {QUEUE_DEPTH + 1} instructions, more than its depth of {QUEUE_DEPTH}"),
     ({"MEM_X0": [Halt()]}, "has no queue 'MEM_X0'"),
+    ({"MEM_W0": [Config(superlanes=1), Repeat(n=1, d=1), Halt()]}, "MEM_W0 entry 1: Repeat at cycle 1 follows no instruction"),
+    ({"MEM_W0": [Nop(n=1), Config(superlanes=G.superlanes + 1), Halt()]},
+     f"MEM_W0 entry 1: Config leaves {G.superlanes + 1} superlanes on, geometry medium has {G.superlanes}"),
 ])
 def test_a_text_that_cannot_run_is_refused(texts, message):
     with pytest.raises(IssueError, match=message):

@@ -5,12 +5,13 @@ from collections.abc import Iterable
 
 from isa import streams
 from isa.check import drives, samples
-from isa.geometry import ACCUMULATORS, Geometry, QueueKind
+from isa.geometry import ACCUMULATORS, MXM_QUEUES, Geometry, QueueKind
 from isa.instructions import (
     AccMode,
     Accumulate,
     Activate,
     Alu,
+    Config,
     Countdown,
     DataType,
     Format,
@@ -32,6 +33,7 @@ from isa.issue import Issue
 from isa.program import Program
 
 _BUILT_KINDS = tuple(kind for kind in QueueKind if unit_instructions(kind))
+_FREQUENT = (QueueKind.MEM, QueueKind.VXM, *MXM_QUEUES)
 
 
 def measure(program: Program) -> Counter:
@@ -44,6 +46,8 @@ def measure(program: Program) -> Counter:
         spacing = "back to back" if issue.cycle - previous.cycle == 1 else "after a gap"
         points[f"{issue.queue.kind.value} {spacing}"] += 1
         before, after = previous.instruction, issue.instruction
+        if isinstance(before, Config) and isinstance(after, Config) and issue.cycle - previous.cycle == 1:
+            points["Config right after Config"] += 1
         if isinstance(before, Activate) and isinstance(after, Activate) and issue.cycle - previous.cycle == before.interval:
             points[f"{after.type.name} right after {before.type.name}"] += 1
     for text in program.texts.values():
@@ -70,8 +74,12 @@ def required(geometry: Geometry) -> set[str]:
                "FP16 with install", *(f"FP32 mode {m.name}" for m in AccMode),
                *(f"{a.name} right after {b.name}" for a in DataType for b in DataType if DataType.FP16 in (a, b)),
                "Shift by 0", f"Shift by {geometry.lanes}", "Shift up", "Shift down"}
+    points |= {f"{kind.value} with superlanes off" for kind in _BUILT_KINDS}
+    points |= {f"{kind.value} with {some} superlanes off" for kind in _FREQUENT for some in ("some", "all")}
+    points |= {f"Config of {n}" for n in range(geometry.superlanes + 1)} | {"Config right after Config"}
     if geometry.superlanes == 1:
         points -= {"burst LoadWeights"}   # a plane of one column group
+        points -= {f"{kind.value} with some superlanes off" for kind in _FREQUENT}
     return points
 
 
@@ -79,6 +87,11 @@ def _of_issue(issue: Issue, geometry):
     i = issue.instruction
     yield f"instruction {type(i).__name__}"
     yield f"queue {issue.queue.name}"
+    if isinstance(i, Config):
+        yield f"Config of {i.superlanes}"
+    elif issue.superlanes < geometry.superlanes:
+        kind = issue.queue.kind.value
+        yield from (f"{kind} with superlanes off", f"{kind} with {'some' if issue.superlanes else 'all'} superlanes off")
     for first, size in samples(i):
         yield from (f"sample {streams.name(s)}" for s in range(first, first + size))
     group = drives(i)

@@ -3,13 +3,14 @@
 :func:`generate` places random instructions at random cycles. What an instruction samples is either a value that passes
 its slice in that cycle already, or a Read placed upstream at the right cycle for it. Whatever one instruction uses is
 reserved: its queue's issue cycles, the places where it drives, an ALU's result cycle, weight loads and accumulator
-entries. An attempt that meets a reservation is undone and dropped, so every program is legal by construction;
+entries. Before all that, Configs are placed; an instruction then needs what it uses in as many superlanes as are on. An
+attempt that meets a reservation is undone and dropped, so every program is legal by construction;
 `isa.check` confirms it.
 """
 
 import os
 import random
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from isa import streams, timing
 from isa.check import drives, samples
-from isa.geometry import ALUS, HEMISPHERES, LANES, PLANES, STREAMS, Geometry, Queue, QueueKind
+from isa.geometry import ALUS, HEMISPHERES, LANES, MXM_QUEUES, PLANES, STREAMS, Geometry, Queue, QueueKind
 from isa.hostmap import MAILBOX_DEPTH
 from isa.instructions import (
     LARGE_OPS,
@@ -27,6 +28,7 @@ from isa.instructions import (
     Accumulate,
     Activate,
     Alu,
+    Config,
     Countdown,
     DataType,
     Distribute,
@@ -55,6 +57,7 @@ from isa.instructions import (
     Transpose,
     Write,
     in_tandem,
+    issue_width,
     neighbour,
 )
 from isa.issue import assemble
@@ -130,21 +133,23 @@ class _Image:
 # ---- reservations -------------------------------------------------------------------------------------------------
 
 class _Table:
-    """Everything reserved so far, with an undo log."""
+    """Everything reserved so far, with an undo log. What instructions leave behind is a list of (cycle, superlanes), in the
+    order of cycles; those that no superlane obeys leave nothing."""
 
     def __init__(self, geometry: Geometry, image: _Image):
         self.geometry = geometry
         self.placed: dict[str, dict[int, tuple[Instruction, int]]] = defaultdict(dict)
         self.busy: dict[str, set[int]] = defaultdict(set)
-        self.driven: dict[tuple[int, int], list[int]] = defaultdict(list)
+        self.configs: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self.driven: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
         self.results = [[] for _ in range(ALUS)]
         self.loads = [[[] for _ in range(geometry.superlanes)] for _ in range(PLANES)]
         self.installs = [[] for _ in range(PLANES)]
         self.activations = [[] for _ in range(PLANES)]
-        self.starts: dict[tuple, list[int]] = defaultdict(list)     # by plane, type, entry; as are the next
+        self.starts: dict[tuple, list[tuple[int, int]]] = defaultdict(list)     # by plane, type, entry; as are the next
         self.entry_writes: dict[tuple, list[int]] = defaultdict(list)
         self.entry_reads: dict[tuple, list[int]] = defaultdict(list)
-        self.written: dict[tuple[int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        self.written: dict[tuple[int, int], dict[int, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
         self.held = set(image.held)
         self.mail: dict[tuple[type, int], list[int]] = defaultdict(list)
         self.undo: list = []
@@ -159,16 +164,22 @@ class _Table:
 
     # what holds at a cycle
 
-    def passes(self, group: int, stream: int, cycle: int) -> bool:
-        """Whether an issue at a cycle in a group samples a driven stream."""
-        at = cycle + timing.D_SKEW
-        driven = self.driven.get((stream, _origin(stream, at, streams.sample_boundary(group, stream))))
-        return bool(driven) and driven[0] <= at
+    def on(self, queue: Queue, cycle: int) -> int:
+        """Superlanes that obey an issue of a queue."""
+        configs = self.configs[queue.name]
+        before = bisect_right(configs, (cycle,))
+        return configs[before - 1][1] if before else self.geometry.superlanes
 
-    def holds(self, key: tuple[int, int], word: int, cycle: int) -> bool:
-        """Whether a word of a slice is written before a cycle."""
-        times = self.written[key].get(word)
-        return word in self.held or bool(times) and times[0] < cycle
+    def passes(self, queue: Queue, stream: int, cycle: int) -> bool:
+        """Whether an issue of a queue at a cycle samples a driven stream."""
+        at = cycle + timing.D_SKEW
+        driven = self.driven.get((stream, _origin(stream, at, streams.sample_boundary(queue.group, stream))), ())
+        return _covers(driven, at, self.on(queue, cycle))
+
+    def holds(self, queue: Queue, word: int, cycle: int) -> bool:
+        """Whether a word of a MEM queue's slice is written before a cycle where an issue in that cycle reads it."""
+        times = self.written[queue.hemisphere, queue.unit].get(word, ())
+        return word in self.held or _covers(times, cycle - 1, self.on(queue, cycle))
 
     # reservations
 
@@ -190,33 +201,31 @@ class _Table:
         busy.update(cycles)
         self.undo.append(lambda: busy.difference_update(cycles))
 
-    def drive(self, group: int, first: int, size: int, cycle: int):
+    def leave(self, ordered: list, cycle: int, superlanes: int):
+        """Add what an instruction leaves behind, where nobody else leaves anything."""
+        if _at(ordered, cycle):
+            raise _Refused
+        self.add(ordered, (cycle, superlanes))
+
+    def drive(self, group: int, first: int, size: int, cycle: int, superlanes: int):
         origin = _origin(first, cycle, streams.drive_boundary(group, first))
         for stream in range(first, first + size):
-            driven = self.driven[stream, origin]
-            if cycle in driven:
-                raise _Refused
-            self.add(driven, cycle)
+            self.leave(self.driven[stream, origin], cycle, superlanes)
 
-    def result(self, unit: int, visible: int):
-        if visible in self.results[unit]:
+    def load(self, plane: int, group: int, cycle: int, superlanes: int):
+        if _at(self.installs[plane], cycle - group):
             raise _Refused
-        self.add(self.results[unit], visible)
+        self.add(self.loads[plane][group], (cycle, superlanes))
 
-    def load(self, plane: int, group: int, cycle: int):
-        if cycle - group in self.installs[plane]:
-            raise _Refused
-        self.add(self.loads[plane][group], cycle)
-
-    def install(self, plane: int, cycle: int):
+    def install(self, plane: int, cycle: int, superlanes: int):
         for group, loads in enumerate(self.loads[plane]):
-            if not loads or loads[0] >= cycle + group or cycle + group in loads:
+            if not _covers(loads, cycle + group - 1, superlanes) or _at(loads, cycle + group):
                 raise _Refused
-        self.add(self.installs[plane], cycle)
+        self.add(self.installs[plane], (cycle, superlanes))
 
-    def activate(self, planes: range, cycle: int, kind: DataType):
+    def activate(self, planes: range, cycle: int, kind: DataType, superlanes: int):
         """kind: of the activation, in the first of the planes that it works on."""
-        if any(not self.installs[plane] or self.installs[plane][0] > cycle for plane in planes):
+        if not all(_covers(self.installs[plane], cycle, superlanes) for plane in planes):
             raise _Refused
         self.add(self.activations[planes[0]], (cycle, kind.result))
 
@@ -225,23 +234,32 @@ class _Table:
             raise _Refused
         self.add(self.mail[cls, hemisphere], cycle)
 
-    def accumulate(self, plane: int, cycle: int, i: Accumulate):
+    def accumulate(self, plane: int, cycle: int, i: Accumulate, superlanes: int):
         if (cycle - timing.acc_after_activate(self.geometry), i.type) not in self.activations[plane]:
             raise _Refused
         if i.mode is AccMode.EMIT:
             return
         key, distance = (plane, i.type, i.entry), timing.acc_add_distance(i.type)
         if i.mode is AccMode.START:
-            self.add(self.starts[key], cycle)
+            self.add(self.starts[key], (cycle, superlanes))
         else:
-            starts = self.starts[key]
-            if not (starts and starts[0] < cycle) or any(0 < cycle - w < distance for w in self.entry_writes[key]):
+            if not _covers(self.starts[key], cycle - 1, superlanes) or any(0 < cycle - w < distance for w in self.entry_writes[key]):
                 raise _Refused
             self.add(self.entry_reads[key], cycle)
         if i.mode is not AccMode.EMIT_ADD:
             if any(0 < r - cycle < distance for r in self.entry_reads[key]):
                 raise _Refused
             self.add(self.entry_writes[key], cycle)
+
+
+def _covers(left, cycle, superlanes):
+    """Whether what was left until a cycle reaches so many superlanes."""
+    return max((reached for at, reached in left if at <= cycle), default=0) >= superlanes
+
+
+def _at(left, cycle):
+    """Whether anything was left in a cycle."""
+    return any(at == cycle for at, _ in left)
 
 
 def _origin(stream, cycle, boundary):
@@ -252,6 +270,9 @@ def _origin(stream, cycle, boundary):
 
 class _Generator:
     """Draws instructions and places them with what they need."""
+
+    # how many queues of a kind switch superlanes off; there are only two to four of each other kind
+    OFF = {QueueKind.MEM: 0.2, QueueKind.VXM: 0.4, **dict.fromkeys(MXM_QUEUES, 0.5)}
 
     def __init__(self, geometry: Geometry, seed: int, horizon: int):
         self.geometry, self.horizon = geometry, horizon
@@ -266,6 +287,9 @@ class _Generator:
     def program(self, attempts: int) -> Program:
         for _ in range(self.rng.randrange(3)):
             self._barrier()
+        for queue in self.geometry.queues:
+            if issue_width(queue.kind) and self.rng.random() < self.OFF.get(queue.kind, 0.8):
+                self._attempt(self._draw_off, queue)
         for unit in range(ALUS):
             self._attempt(self._draw_move, self.geometry.queue(QueueKind.VXM, unit))
         for plane in self.rng.sample(range(PLANES), PLANES):
@@ -321,44 +345,51 @@ class _Generator:
         sources: dict = {}
         for beat in range(instruction.duration // instruction.interval):
             at = cycle + beat * instruction.interval
-            self._unit(queue, at, beat, instruction)
-            group = drives(instruction)
-            if group:
-                table.drive(queue.group, *group, at + timing.d_func(instruction, self.geometry))
-            for first, size in samples(instruction):
+            superlanes, group = table.on(queue, at), drives(instruction)
+            self._unit(queue, at, beat, instruction, superlanes)
+            if group and superlanes:
+                table.drive(queue.group, *group, at + timing.d_func(instruction, self.geometry), superlanes)
+            for first, size in samples(instruction) if superlanes else ():
                 for stream in range(first, first + size):
                     self._operand(queue, at, stream, self._kind(instruction, stream) or kind, sources)
 
-    def _unit(self, queue, at, beat, i):
+    def _unit(self, queue, at, beat, i, superlanes):
         """Reservations of the unit itself."""
         table, unit = self.table, queue.unit
         match i:
-            case Alu():
-                self._mesh(unit, at, i)
-                table.result(unit, at + timing.alu_latency(i.op))
-            case LoadWeights():
-                table.load(unit, i.group + beat, at)
-            case InstallWeights() | Activate():
-                planes = range(unit, unit + 1 + in_tandem(i))
-                if isinstance(i, InstallWeights) or i.install and not beat:
-                    for plane in planes:
-                        table.install(plane, at)
-                if isinstance(i, Activate):
-                    table.activate(planes, at, i.type)
-            case Accumulate():
-                entry = 0 if i.mode is AccMode.EMIT else i.entry + beat
-                table.accumulate(unit, at, Accumulate(mode=i.mode, entry=entry, n=1, type=i.type))
             case Emit() | Take():
                 table.letter(type(i), queue.hemisphere, at)
+            case Activate():
+                planes = range(unit, unit + 1 + in_tandem(i))
+                if i.install and not beat and superlanes:
+                    self._install(planes, at, superlanes)
+                table.activate(planes, at, i.type, superlanes)
+            case _ if not superlanes:
+                return
+            case Alu():
+                self._mesh(unit, at, i, superlanes)
+                table.leave(table.results[unit], at + timing.alu_latency(i.op), superlanes)
+            case LoadWeights():
+                table.load(unit, i.group + beat, at, superlanes)
+            case InstallWeights():
+                self._install(range(unit, unit + 1 + in_tandem(i)), at, superlanes)
+            case Accumulate():
+                entry = 0 if i.mode is AccMode.EMIT else i.entry + beat
+                table.accumulate(unit, at, Accumulate(mode=i.mode, entry=entry, n=1, type=i.type), superlanes)
+            case Read(address=word) if not table.holds(queue, word, at):
+                raise _Refused
             case Write(address=word) | ReadWrite(write_address=word):
-                times = table.written[queue.hemisphere, unit][word]
-                table.add(times, at)
+                table.add(table.written[queue.hemisphere, unit][word], (at, superlanes))
 
-    def _mesh(self, unit, at, i):
+    def _install(self, planes, at, superlanes):
+        for plane in planes:
+            self.table.install(plane, at, superlanes)
+
+    def _mesh(self, unit, at, i, superlanes):
         for source in (i.a, i.b, i.c):
             if Source.NORTH <= source <= Source.OWN:
                 results = self.table.results[neighbour(unit, source)]
-                if not results or results[0] > at + timing.D_SKEW:
+                if not _covers(results, at + timing.D_SKEW, superlanes):
                     raise _Refused
 
     @staticmethod
@@ -376,7 +407,7 @@ class _Generator:
 
     def _operand(self, queue, cycle, stream, kind, sources):
         """See to it that a stream is driven where an issue samples it."""
-        if self.table.passes(queue.group, stream, cycle) and (kind is None or self.rng.random() < 0.3):
+        if self.table.passes(queue, stream, cycle) and (kind is None or self.rng.random() < 0.3):
             return
         before = sources.get(stream)
         if before and self._try_read(queue, cycle, stream, *before, sources):
@@ -386,7 +417,7 @@ class _Generator:
         for source in self.rng.sample(upstream, min(6, len(upstream))):
             if self._try_read(queue, cycle, stream, source, self._word(kind), sources):
                 return
-        if not self.table.passes(queue.group, stream, cycle):
+        if not self.table.passes(queue, stream, cycle):
             raise _Refused
 
     def _try_read(self, queue, cycle, stream, source, word, sources) -> bool:
@@ -396,9 +427,9 @@ class _Generator:
         at = cycle + timing.D_SKEW - hops - timing.MEM_D_FUNC
         mark = len(self.table.undo)
         try:
-            if not self.table.holds((source.hemisphere, source.unit), word, at):
-                raise _Refused
             self._place(source, at, Read(address=word, stream=stream))
+            if not self.table.passes(queue, stream, cycle):
+                raise _Refused
         except _Refused:
             self.table.rollback(mark)
             return False
@@ -425,11 +456,22 @@ class _Generator:
 
     # ---- instructions ---------------------------------------------------------------------------------------------
 
+    def _draw_off(self, queue: Queue):
+        """Switch superlanes off, perhaps in several steps, and on again."""
+        rng, s = self.rng, self.geometry.superlanes
+        cycle = self._after(queue, rng.randrange(self.horizon // 2))
+        for superlanes in (*rng.choices((0, 1, s - 1, rng.randrange(s + 1)), k=rng.choice((1, 1, 2, 3))), s):
+            self.table.slot(queue, cycle, Config(superlanes=superlanes), len(self.operations) - 1)
+            self.table.add(self.table.configs[queue.name], (cycle, superlanes))
+            if rng.random() < 0.1:   # for good
+                return
+            cycle = self._after(queue, cycle + rng.choice((1, 2, 100, 250)))
+
     def _draw_read(self):
         """Read a word that the program wrote, if there is one."""
         queue = self.rng.choice(self.mem)
         written = self.table.written[queue.hemisphere, queue.unit]
-        words = [(word, times[0]) for word, times in written.items() if times]
+        words = [(word, times[0][0]) for word, times in written.items() if times]
         if not words:
             raise _Refused
         word, since = self.rng.choice(words)

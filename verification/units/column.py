@@ -15,11 +15,12 @@ from hdl.stream import LANE_BITS, WORD_BITS
 from isa import timing
 from isa.check import checked_streams
 from isa.geometry import LANES, STREAMS
-from isa.instructions import encode
+from isa.instructions import Config, encode
 from sim.bench import rng
 from verification.units.words import codeword, random_flips, sent
 
 _MASK = (1 << STREAMS) - 1
+ABSENT = object()   # in place of a word: not driven in this superlane
 
 
 class Scenario:
@@ -31,10 +32,14 @@ class Scenario:
     def __init__(self, superlanes):
         self.superlanes = superlanes
         self.streams = {}                        # (time, stream) -> vector at the tile's inputs
+        self.fed = {}                            # (time, stream) -> in how many superlanes it is there
         self.issues = defaultdict(dict)          # time -> {queue: instruction}
+        self.configs = defaultdict(list)         # queue -> (time, superlanes), in order
         self.drives = {}                         # (time, stream) -> vector driven, by visible time
+        self.driven = {}                         # (time, stream) -> in how many superlanes it is driven
         self.undefined = set()                   # (time, stream) driven with bytes that nothing defines
         self.errors = set()                      # times of the error pulse
+        self.some_errors = {}                    # the same with the number of superlanes that have one
         self.flips = {}                          # (time, stream) -> S masks of bits that are wrong in a fed vector
         self.random = rng("flips")
         self.length = 0
@@ -50,19 +55,38 @@ class Scenario:
         self.issues[time][queue] = instruction
         self._until(time)
 
-    def feed(self, time, stream, vector):
-        """Let a vector pass the tile's input in cycle ``time``; returns it. It is what a consumer makes of the words, in some
-        of which one bit or two are wrong."""
+    def config(self, time, queue, superlanes):
+        """Leave so many superlanes on for what a queue issues after ``time``; its Configs come in order."""
+        self.issue(time, queue, Config(superlanes=superlanes))
+        self.configs[queue].append((time, superlanes))
+
+    def on(self, time, queue):
+        """Superlanes that obey what a queue issues in cycle ``time``."""
+        before = [superlanes for at, superlanes in self.configs[queue] if at < time]
+        return before[-1] if before else self.superlanes
+
+    def feed(self, time, stream, vector, superlanes=None):
+        """Let a vector pass the tile's input in cycle ``time``, in so many superlanes or all; returns it. It is what a
+        consumer makes of the words, in some of which one bit or two are wrong."""
         self.streams[time, stream] = np.asarray(vector, np.uint8)
         self.flips[time, stream] = [random_flips(self.random) for _ in range(self.superlanes)]
+        self.fed[time, stream] = self.superlanes if superlanes is None else superlanes
         self._until(time)
         return self.streams[time, stream]
 
-    def expect(self, time, stream, vector):
-        """Expect a vector, driven by the tile, to be visible at its output in cycle ``time``."""
+    def operand(self, time, stream, superlanes, make):
+        """The vector on a stream in cycle ``time``, there in so many superlanes at least; ``make`` gives a new one."""
+        if (time, stream) not in self.streams:
+            return self.feed(time, stream, make(), superlanes)
+        self.fed[time, stream] = max(self.fed[time, stream], superlanes)
+        return self.streams[time, stream]
+
+    def expect(self, time, stream, vector, superlanes=None):
+        """Expect a vector, driven by the tile in so many superlanes or all, to be visible at its output in cycle ``time``."""
         if (time, stream) in self.drives:
             raise ValueError(f"stream {stream} is driven twice in cycle {time}")
         self.drives[time, stream] = np.asarray(vector, np.uint8)
+        self.driven[time, stream] = self.superlanes if superlanes is None else superlanes
 
     def free(self, time, stream, size=1):
         """Whether the tile drives none of a group of streams that would be visible in cycle ``time``."""
@@ -74,22 +98,28 @@ class Scenario:
         for (time, stream), vector in self.streams.items():
             out[time + 1][stream] = self.passing(time, stream, vector)
         for (time, stream), vector in self.drives.items():
-            out[time][stream] = [codeword(word) for word in _words(vector)]
+            passing, superlanes = out[time].get(stream, [ABSENT] * self.superlanes), self.driven[time, stream]
+            out[time][stream] = [codeword(word) for word in _words(vector)[:superlanes]] + passing[superlanes:]
         return out
 
     def passing(self, time, stream, vector):
         """Words of an input vector, with what is wrong with them."""
-        return [sent(word, flips) for word, flips in zip(_words(vector), self.flips[time, stream], strict=True)]
+        words = [sent(word, flips) for word, flips in zip(_words(vector), self.flips[time, stream], strict=True)]
+        fed = self.fed[time, stream]
+        return words[:fed] + [ABSENT] * (self.superlanes - fed)
 
     def reports(self):
         """time -> for each superlane (number of corrected words, streams of uncorrectable ones) in the report of that time."""
         found = defaultdict(lambda: [(0, set())] * self.superlanes)
         for time, queues in self.issues.items():
             at = time + timing.D_SKEW
-            uses = [stream for instruction in queues.values() for stream in checked_streams(instruction)]
-            masks = [(stream, self.flips[at, stream]) for stream in uses if (at, stream) in self.streams]
+            uses = [(stream, self.on(time, queue)) for queue, instruction in queues.items()
+                    for stream in checked_streams(instruction)]
+            masks = [(stream, self.flips[at, stream], min(on, self.fed[at, stream])) for stream, on in uses
+                     if (at, stream) in self.streams]
             if masks:
-                found[at + 1] = [_judged(masks, k) for k in range(self.superlanes)]
+                found[at + 1] = [_judged([(stream, flips) for stream, flips, there in masks if k < there], k)
+                                 for k in range(self.superlanes)]
         return found
 
     def _until(self, time):
@@ -125,7 +155,7 @@ class Column:
             visible[time][stream] = None
         reports = scenario.reports()
         for cycle in range(scenario.length + self.superlanes + drain):
-            self._check(cycle, visible, scenario.errors, reports)
+            self._check(cycle, visible, scenario, reports)
             for queue, handle in enumerate(self.queues):
                 instruction = scenario.issues.get(cycle, {}).get(queue)
                 self._set(handle, int.from_bytes(encode(instruction), "little") if instruction else 0)
@@ -137,6 +167,8 @@ class Column:
         masks = [0, 0]
         data = [0, 0]
         for stream, word in words.items():
+            if word[k] is ABSENT:
+                continue
             side, index = divmod(stream, STREAMS)
             masks[side] |= 1 << index
             data[side] |= word[k] << index * LANE_BITS
@@ -145,8 +177,9 @@ class Column:
             if masks[side]:
                 self._set(self.inputs[k][side][1], data[side])
 
-    def _check(self, cycle, visible, errors, reports):
-        pulses = sum(1 << k for k in range(self.superlanes) if cycle - k in errors)
+    def _check(self, cycle, visible, scenario, reports):
+        pulses = sum(1 << k for k in range(self.superlanes)
+                     if cycle - k in scenario.errors or scenario.some_errors.get(cycle - k, 0) > k)
         error = int(self.dut.error.value)
         assert error == pulses, f"cycle {cycle}: error = {error:0{self.superlanes}b}, not {pulses:0{self.superlanes}b}"
         for k in range(self.superlanes):
@@ -162,6 +195,7 @@ class Column:
         self.uncorrectable += any_
 
     def _check_superlane(self, cycle, k, words):
+        words = {stream: word for stream, word in words.items() if word is None or word[k] is not ABSENT}
         wanted = sum(1 << stream for stream in words)
         for side in range(2):
             driven, expected = int(self.outputs[k][side][0].value), wanted >> STREAMS * side & _MASK

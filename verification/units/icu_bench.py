@@ -11,7 +11,7 @@ from isa.geometry import named
 from isa.instructions import Halt, Nop, Notify, Sync, encode, issue_width
 from isa.issue import expand
 from sim.bench import rng, start
-from verification.units.texts import canonical, on_bus, random_texts
+from verification.units.texts import canonical, closing, on_bus, random_texts
 
 GEOMETRY = named(os.environ["GEOMETRY"])
 QUEUES = GEOMETRY.queues
@@ -65,8 +65,12 @@ class Bench:
         end = max(expansion.halts.values()) + 3
         issues, levels = await self.run(end)
         expected = defaultdict(dict)
+        by_queue = defaultdict(list)
         for issue in expansion.issues:
-            expected[issue.cycle][issue.queue.index] = on_bus(issue.instruction, issue.queue)
+            by_queue[issue.queue].append((issue.cycle, on_bus(issue.instruction, issue.queue)))
+        for queue, words in by_queue.items():
+            for cycle, word in [*words, *closing(words, expansion.halts[queue.name], GEOMETRY)]:
+                expected[cycle][queue.index] = word
         for cycle in range(end):
             assert issues[cycle] == expected[cycle], (cycle, issues[cycle], expected[cycle])
             halted = sum(1 << q.index for q in QUEUES if expansion.halts[q.name] < cycle)

@@ -8,7 +8,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from isa.ecc import DATA_BITS
 from isa.geometry import SLICES_PER_GROUP, STREAMS, named
-from isa.instructions import Gather, Read, ReadWrite, Scatter, Write, encode
+from isa.instructions import Config, Gather, Read, ReadWrite, Scatter, Write, encode
 from sim.bench import cycles, rng, start
 from sim.native import Native, pack_words
 from verification.units.mem_model import UNKNOWN, WORD_BITS, Inputs, MemModel, Stimuli
@@ -230,6 +230,34 @@ async def indirect_access_keeps_its_limits(dut):
                 await bench.step(Inputs([None] * 4, maps, {11: word ^ 0xABCD}))
     await bench.idle()
     await bench.compare_memories()
+
+
+@cocotb.test()
+async def a_superlane_that_is_off_touches_nothing(dut):
+    """Every instruction with and without operands: no access, no drive, no error; on and off again back to back, a queue of
+    its own for each slice. Reset switches on."""
+    bench = await make(dut)
+    common = {"map_stream": 9, "base": 0, "limit": WORDS}
+    work = [Read(address=3, stream=1), Write(address=3, stream=7), Gather(start=5, stream=2, **common),
+            Scatter(start=5, stream=7, **common), ReadWrite(read_address=0, read_stream=4, write_address=1, write_stream=9)]
+    for mem_slice in range(SLICES_PER_GROUP):
+        others = [Read(address=WORDS - 1, stream=40 + i) for i in range(SLICES_PER_GROUP)]
+        for count, on in ((0, False), (1, True), (0, False), (2, True)):
+            others[mem_slice] = Config(superlanes=count)
+            await bench.step(Inputs(list(others), {}, {}))
+            for instruction in work[:4] if on else work:
+                others[mem_slice] = instruction
+                await bench.step(Inputs(list(others), {7: 77, 9: 1} if on else {}, {}))
+            others[mem_slice] = None
+            await bench.step(Inputs(list(others), {7: 78, 9: 2} if on else {}, {}))
+        assert bench.model.on[mem_slice]
+    await bench.idle()
+    await bench.compare_memories()
+    await bench.step(Inputs([Config(superlanes=0)] * SLICES_PER_GROUP, {}, {}))
+    await bench.reset()
+    bench.model.on, bench.model.registers = [True] * SLICES_PER_GROUP, [None] * SLICES_PER_GROUP
+    await bench.step(Inputs([Read(address=2, stream=i) for i in range(SLICES_PER_GROUP)], {}, {}))
+    await bench.idle()
 
 
 @cocotb.test()

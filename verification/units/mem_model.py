@@ -4,12 +4,12 @@ Cycle t of the model: what the issue buses and the incoming stream registers sho
 An instruction on a bus in t samples and accesses in t+1 and drives what the registers show in t+3.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from isa import streams
 from isa.ecc import DATA_BITS, WORD_BITS
 from isa.geometry import SLICES_PER_GROUP, STREAMS
-from isa.instructions import Gather, Read, ReadWrite, Scatter, Write
+from isa.instructions import Config, Gather, Read, ReadWrite, Scatter, Write, layout
 from verification.units.words import codeword, decoded, random_flips
 
 UNKNOWN = None   # a word that nobody has to know: never written, or written from an undriven stream
@@ -43,6 +43,7 @@ class MemModel:
     words: int
     memory: list = field(default_factory=lambda: [{} for _ in range(SLICES_PER_GROUP)])
     registers: list = field(default_factory=lambda: [None] * SLICES_PER_GROUP)
+    on: list = field(default_factory=lambda: [True] * SLICES_PER_GROUP)   # whether the superlane obeys the slice's queue
     driving: list = field(default_factory=list)     # (stream id, word), visible in the next cycle
     out: tuple = ((), ())
     errors: tuple = (False, False)
@@ -57,11 +58,18 @@ class MemModel:
             out[stream >= STREAMS][stream % STREAMS] = word
         self.out = out
         self.driving, self.errors, self.maps = [], (False, False), (0, frozenset())
-        for memory, instruction in zip(self.memory, self.registers):
-            if instruction is not None:
+        for memory, instruction, on in zip(self.memory, self.registers, self.on):
+            if instruction is not None and on:
                 self._access(memory, instruction, inputs)
-        self.registers = list(inputs.issue)
+        self.registers = [self._received(i, instruction) for i, instruction in enumerate(inputs.issue)]
         return seen
+
+    def _received(self, i, instruction):
+        """What goes into a slice's instruction register, and north; a Config counts down."""
+        if not isinstance(instruction, Config):
+            return instruction
+        self.on[i] = instruction.superlanes > 0
+        return replace(instruction, superlanes=max(0, instruction.superlanes - 1))
 
     def _access(self, memory, instruction, inputs):
         undriven, conflict = self.errors
@@ -149,6 +157,8 @@ class Stimuli:
     def _instruction(self, free):
         """free: streams that nobody else drives in this cycle."""
         rng, words = self.rng, self.words
+        if rng.random() < 0.1:
+            return Config(superlanes=rng.choice((0, 0, 1, 2, layout(Config)["superlanes"].maximum)))
         source = [i + STREAMS * side for side in range(2) for i in self.future[side]]
         if not self.legal and rng.random() < 0.2:
             source = list(range(2 * STREAMS))

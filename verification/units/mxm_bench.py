@@ -36,82 +36,97 @@ FP16, FP32 = DataType.FP16, ResultType.FP32
 
 
 class Plane:
-    """What one plane does, in issue order of each queue; times are dispatch times. partner: the odd plane of fp16."""
+    """What one plane does, in issue order of each queue; times are dispatch times. partner: the odd plane of fp16. Whatever
+    is done carries the number of superlanes that are on."""
 
     def __init__(self, scenario, plane, partner=None):
         self.scenario, self.plane, self.partner = scenario, plane, partner
-        self.loads = []      # (time, column group, 16 columns)
-        self.installs = []
-        self.activations = {}   # time -> (bytes of the vector, type)
-        self.results = {}    # time -> (mode, entry, stream, type)
+        self.loads = []      # (time, column group, 16 columns, superlanes)
+        self.installs = []   # (time, superlanes)
+        self.activations = {}   # time -> (bytes of the vector, type, superlanes)
+        self.results = {}    # time -> (mode, entry, stream, type, superlanes)
 
     def load(self, time, stream, group, finite=False):
         """LW of one column group; feeds random columns unless the streams already carry vectors. finite: see vector."""
-        self._issue(time, QueueKind.MXM_WEIGHTS, LoadWeights(stream=stream, group=group, n=1))
-        self.loads.append((time, group, [self._operand(time, stream + i, finite) for i in range(LANES)]))
+        superlanes = self._issue(time, QueueKind.MXM_WEIGHTS, LoadWeights(stream=stream, group=group, n=1))
+        columns = [self._operand(time, stream + i, superlanes, finite) for i in range(LANES)]
+        self.loads.append((time, group, columns, superlanes))
 
     def install(self, time, kind=DataType.INT8):
-        self._issue(time, QueueKind.MXM_COMPUTE, InstallWeights(type=kind))
-        self._installed(time, kind)
+        self._installed(time, kind, self._issue(time, QueueKind.MXM_COMPUTE, InstallWeights(type=kind)))
 
     def activate(self, time, stream, kind, install=False):
-        self._issue(time, QueueKind.MXM_COMPUTE, Activate(stream=stream, n=1, type=kind, install=int(install)))
-        self.activations[time] = [self._operand(time, stream + b, b) for b in range(kind.size)], kind
+        activate = Activate(stream=stream, n=1, type=kind, install=int(install))
+        superlanes = self._issue(time, QueueKind.MXM_COMPUTE, activate)
+        vectors = [self._operand(time, stream + b, superlanes, b) for b in range(kind.size)]
+        self.activations[time] = vectors, kind, superlanes
         if install:
-            self._installed(time, kind)
+            self._installed(time, kind, superlanes)
 
     def accumulate(self, time, mode, entry=0, stream=0, kind=ResultType.INT32):
-        self._issue(time, QueueKind.MXM_RESULT, Accumulate(stream=stream, entry=entry, n=1, mode=mode, type=kind))
-        self.results[time] = mode, entry, stream, kind
-        if mode in EMITTING:
+        acc = Accumulate(stream=stream, entry=entry, n=1, mode=mode, type=kind)
+        superlanes = self._issue(time, QueueKind.MXM_RESULT, acc)
+        self.results[time] = mode, entry, stream, kind, superlanes
+        if mode in EMITTING and superlanes:
             for b in range(4):
-                self.scenario.expect(time + timing.acc_d_func(kind), stream + b, np.zeros(SIDE))
+                self.scenario.expect(time + timing.acc_d_func(kind), stream + b, np.zeros(SIDE), superlanes)
 
     def solve(self, entries):
         """Fill in what the ACCs must drive. entries: int32 accumulators before it, uint32 [entry, column]; updated."""
         by_kind = {ResultType.INT32: (entries, numerics.add), FP32: (np.zeros_like(entries), numerics.fadd)}
-        for time, (mode, entry, stream, kind) in sorted(self.results.items()):
+        for time, (mode, entry, stream, kind, superlanes) in sorted(self.results.items()):
+            if not superlanes:
+                continue
             entries, add = by_kind[kind]
             result = self._result(time - timing.acc_after_activate(GEOMETRY))
             total = add(entries[entry], result) if mode not in (AccMode.START, AccMode.EMIT) else result
             if mode in EMITTING:
                 for b in range(4):
                     self.scenario.drives[time + timing.acc_d_func(kind), stream + b] = (total >> 8 * b).astype(np.uint8)
+            here = slice(LANES * superlanes)
             if mode in (AccMode.START, AccMode.ADD):
-                entries[entry] = total
+                entries[entry][here] = total[here]
             elif mode is AccMode.EMIT_CLEAR:
-                entries[entry] = 0
+                entries[entry][here] = 0
 
     def matrix(self, time):
         """Active columns for activations of ``time``: [column, lane]."""
-        installed = max(t for t in self.installs if t <= time)
         columns = np.zeros((SIDE, SIDE), np.uint8)
-        for at, group, words in sorted(self.loads, key=lambda load: load[0]):
-            if at < installed + group:
-                columns[LANES * group:LANES * (group + 1)] = words
+        for k in range(S):
+            lanes = slice(LANES * k, LANES * (k + 1))
+            installed = max((t for t, superlanes in self.installs if t <= time and superlanes > k), default=-1)
+            for at, group, words, superlanes in sorted(self.loads, key=lambda load: load[0]):
+                if at < installed + group and superlanes > k:
+                    columns[LANES * group:LANES * (group + 1), lanes] = np.stack(words)[:, lanes]
         return columns
 
     def _result(self, time):
-        vectors, kind = self.activations[time]
-        columns = self.matrix(time)
+        vectors, kind, superlanes = self.activations[time]
+        columns, used = self.matrix(time)[:, :LANES * superlanes], slice(LANES * superlanes)
+        vectors = [vector[used] for vector in vectors]
         if kind is FP16:
             low, high = vectors
-            columns = _halves(columns, self.partner.matrix(time))
+            columns = _halves(columns, self.partner.matrix(time)[:, used])
             return golden.products_fp16(_halves(low, high)[None, None, None, :], columns[None, :, None, :])[0, 0, 0]
         unsigned = np.array([[kind is DataType.UINT8]])
         return golden.products(vectors[0][None, None, None, :], unsigned, columns[None, :, None, :])[0, 0, 0]
 
-    def _operand(self, time, stream, finite=False):
-        at = time + timing.D_SKEW
-        known = self.scenario.streams.get((at, stream))
-        return known if known is not None else self.scenario.feed(at, stream, vector(finite))
+    def config(self, time, kind):
+        """Switch superlanes off or on for a queue of the plane."""
+        self.scenario.config(time, QUEUE[kind, self.plane], RANDOM.choice((0, 1, S - 1, S, RANDOM.randrange(S + 1))))
 
-    def _installed(self, time, kind):
+    def _operand(self, time, stream, superlanes, finite=False):
+        return self.scenario.operand(time + timing.D_SKEW, stream, superlanes, lambda: vector(finite))
+
+    def _installed(self, time, kind, superlanes):
         for plane in [self, self.partner] if kind is FP16 else [self]:
-            plane.installs.append(time)
+            plane.installs.append((time, superlanes))
 
     def _issue(self, time, kind, instruction):
-        self.scenario.issue(time, QUEUE[kind, self.plane], instruction)
+        """Returns the number of superlanes that obey."""
+        queue = QUEUE[kind, self.plane]
+        self.scenario.issue(time, queue, instruction)
+        return self.scenario.on(time, queue)
 
 
 def vector(finite=False):
@@ -167,21 +182,25 @@ def noise(scenario, density):
                 scenario.feed(time, stream, vector())
 
 
-def take_all(scenario, planes, gap=0.0):
+def take_all(scenario, planes, gap=0.0, switching=0.0):
     """Give every activation an ACC in a random mode, except some that are dropped. Entries of random modes are written
-    before they are read: START comes first."""
+    before they are read: START comes first. switching: how often a Config comes in the cycle before, if that is free."""
     for plane in planes:
-        written = {}   # time of the last write of each (type, entry)
+        written = {}   # of each (type, entry): time of the last write, superlanes ever written
+        queue = QUEUE[QueueKind.MXM_RESULT, plane.plane]
         for time in sorted(plane.activations):
             if RANDOM.random() < gap:
                 continue
             at, kind = time + timing.acc_after_activate(GEOMETRY), plane.activations[time][1].result
             entry = RANDOM.choice((0, 1, 62, 63, RANDOM.randrange(ACCUMULATORS)))
-            before = written.get((kind, entry), at)
-            readable = at - before >= timing.acc_add_distance(kind)
+            if RANDOM.random() < switching and queue not in scenario.issues[at - 1]:
+                plane.config(at - 1, QueueKind.MXM_RESULT)
+            superlanes = scenario.on(at, queue)
+            before, reached = written.get((kind, entry), (at, 0))
+            readable = at - before >= timing.acc_add_distance(kind) and reached >= superlanes
             mode = RANDOM.choice((AccMode.START, AccMode.EMIT, *(ENTRY_MODES if readable else ())))
-            if mode in (AccMode.START, AccMode.ADD, AccMode.EMIT_CLEAR):
-                written[kind, entry] = at
+            if mode in (AccMode.START, AccMode.ADD, AccMode.EMIT_CLEAR) and superlanes:
+                written[kind, entry] = at, max(reached, superlanes)
             plane.accumulate(at, mode, entry, quad(scenario, at, kind) if mode in EMITTING else 0, kind)
 
 
@@ -314,8 +333,11 @@ def first_load(plane, finite=False):
     return S
 
 
-def random_load(plane, time, installed, busy, finite=False):
+def random_load(plane, time, installed, busy, finite=False, switching=0.0):
     group = RANDOM.randrange(S)
+    if RANDOM.random() < switching:
+        plane.config(time, QueueKind.MXM_WEIGHTS)
+        return
     if RANDOM.random() < busy and time >= installed + group + 1:
         plane.load(time, RANDOM.randrange(0, 64, 16), group, finite)
 
@@ -323,7 +345,7 @@ def random_load(plane, time, installed, busy, finite=False):
 def random_compute(plane, time, installed, busy):
     """Returns the time of the last install."""
     # an install may not overtake one that is still on its way, or the next LW would come too early for it
-    ready = all(time >= at for at, _, _ in plane.loads) and RANDOM.random() < 0.15
+    ready = all(time >= load[0] for load in plane.loads) and RANDOM.random() < 0.15
     if RANDOM.random() < busy:
         plane.activate(time, RANDOM.randrange(64), RANDOM.choice(INT8_TYPES), install=ready)
     elif ready:
@@ -334,6 +356,17 @@ def random_compute(plane, time, installed, busy):
 @cocotb.test()
 async def random_instructions_of_all_types_with_gaps(dut):
     """The same with fp16 among them: while it issues, the odd plane's compute queue is idle."""
+    await random_of_all_types(dut)
+
+
+@cocotb.test()
+async def random_instructions_with_superlanes_off(dut):
+    """The same with Config in every queue: weights, installs and entries hold, the sums of the others go through; weights of
+    superlanes that are off may be infinite."""
+    await random_of_all_types(dut, 0.12)
+
+
+async def random_of_all_types(dut, switching=0.0):
     column = await begin(dut)
     scenario, planes = new()
     even, odd = planes
@@ -342,21 +375,25 @@ async def random_instructions_of_all_types_with_gaps(dut):
     until = 0   # while fp16 issues
     for time in range(S + 1, 240):
         for plane in planes:
-            random_load(plane, time, installed[plane.plane], busy, finite=True)
+            random_load(plane, time, installed[plane.plane], busy, finite=True, switching=switching)
         if time < until:
+            continue
+        if RANDOM.random() < switching:
+            for plane in planes:
+                plane.config(time, QueueKind.MXM_COMPUTE)
             continue
         if RANDOM.random() < 0.5:
             for plane in planes:
                 installed[plane.plane] = random_compute(plane, time, installed[plane.plane], busy)
             continue
-        ready = all(time >= at for plane in planes for at, _, _ in plane.loads) and RANDOM.random() < 0.25
+        ready = all(time >= load[0] for plane in planes for load in plane.loads) and RANDOM.random() < 0.25
         if RANDOM.random() < busy:
             even.activate(time, RANDOM.randrange(0, 64, 2), FP16, install=ready)
             until = time + 2
         elif ready:
             even.install(time, FP16)
         installed = [time, time] if ready else installed
-    take_all(scenario, planes, gap=0.1)
+    take_all(scenario, planes, gap=0.1, switching=switching)
     noise(scenario, 0.02)
     await check(column, scenario, planes)
     assert column.corrected > 20 and column.uncorrectable > 5
@@ -440,6 +477,37 @@ async def undriven_operands_and_missing_results_raise_error(dut):
         scenario.issue(base + 30, QUEUE[QueueKind.MXM_RESULT, plane], Accumulate(entry=3, n=1, mode=AccMode.START))
         scenario.errors |= {base + 2, base + 12, base + 32}
     await column.run(scenario, DRAIN)
+
+
+@cocotb.test()
+async def held_weights_of_superlanes_that_are_off_spoil_no_fp16_sum(dut):
+    """NaN and infinities loaded everywhere, then finite weights for n superlanes, of which the activations are: the sum over
+    n superlanes, that of none is -0."""
+    column = await begin(dut)
+    scenario, planes = new()
+    even, _ = planes
+    step = 2 * S + 12
+    for n in range(S + 1):
+        begins = 2 * step * n
+        weights = NUMPY.choice(np.array([0x7C00, 0xFC00, 0x7E00, 0x3C00, 0x8000], np.uint16), (SIDE, SIDE))
+        finite = NUMPY.integers(-8, 9, (SIDE, SIDE)).astype(np.float16).view(np.uint16)
+        for at, words, superlanes in ((begins, weights, S), (begins + step, finite, n)):
+            for plane in planes:
+                scenario.config(at, QUEUE[QueueKind.MXM_WEIGHTS, plane.plane], superlanes)
+                for group in range(S):
+                    for i in range(LANES):
+                        data = _byte(words[LANES * group + i], plane)
+                        scenario.feed(at + 1 + group + timing.D_SKEW, 48 - 32 * plane.plane + i, data, superlanes)
+                    plane.load(at + 1 + group, 48 - 32 * plane.plane, group)
+            even.install(at + S + 2, FP16)
+        at = begins + step + S + 6
+        scenario.config(at - 1, QUEUE[QueueKind.MXM_COMPUTE, 0], n)
+        for i, plane in enumerate(planes):
+            scenario.feed(at + timing.D_SKEW, 40 + i, _byte(finite[0], plane), n)
+        even.activate(at, 40, FP16)
+        scenario.config(at + 2, QUEUE[QueueKind.MXM_COMPUTE, 0], S)
+        even.accumulate(at + timing.acc_after_activate(GEOMETRY), AccMode.EMIT, stream=4 * n, kind=FP32)
+    await check(column, scenario, planes)
 
 
 @cocotb.test()

@@ -10,6 +10,8 @@ from cocotb.utils import get_sim_time
 from isa import timing
 from isa.geometry import QUEUE_DEPTH, QueueKind, named
 from isa.instructions import (
+    OPCODE_BITS,
+    Config,
     Countdown,
     Gather,
     Halt,
@@ -29,7 +31,15 @@ from isa.instructions import (
 )
 from isa.issue import expand
 from sim.bench import PERIOD_NS, cycles, rng, start
-from verification.units.texts import canonical, on_bus, random_outer_loop, random_segment, random_unit_instruction
+from verification.units.texts import (
+    canonical,
+    closing,
+    on_bus,
+    random_config,
+    random_outer_loop,
+    random_segment,
+    random_unit_instruction,
+)
 
 GEOMETRY = named(os.environ["GEOMETRY"])
 KIND = QueueKind[os.environ["KIND"]]
@@ -131,6 +141,7 @@ class Bench:
         halt = expansion.halts[QUEUE.name]
         run = await self.run(halt + 1 + extra, notified)
         expected = [(i.cycle, on_bus(i.instruction, QUEUE)) for i in expansion.issues if i.queue == QUEUE]
+        expected += closing(expected, halt, GEOMETRY)
         for mine, theirs in zip(run.issues, expected):
             assert mine == theirs, f"issued {mine[0]}: {mine[1]:x}, expected {theirs[0]}: {theirs[1]:x}"
         assert len(run.issues) == len(expected), f"{len(run.issues)} issues, expected {len(expected)}"
@@ -393,6 +404,8 @@ def _known(opcode):
     except InstructionError as error:
         if "opcode" in str(error) or "not in this hardware" in str(error):
             return False
+    if opcode == Config.OPCODE:
+        return bool(WIDTH)
     return opcode < 0x10 or (opcode in {0x10: range(0x10, 0x15), 0x40: [0x40], 0x80: [0x80], 0x81: [0x81, 0x82],
                                         0x83: [0x83]}[FIRST_OPCODE] if WIDTH else False)
 
@@ -418,6 +431,46 @@ async def malformed_counts_and_repeats_are_reported(dut):
     assert run.illegal == [n, 3 * n + 1, 3 * n + 2] and run.halted == 3 * n + 3
     step = burst.interval
     assert [c for c, _ in run.issues] == [*range(0, n, step), *range(n + 1, 2 * n + 1, step), *range(2 * n + 1, 3 * n + 1, step)]
+
+
+@cocotb.test(skip=not WIDTH)
+async def every_end_switches_all_superlanes_on(dut):
+    """Config of every number of superlanes, back to back and apart, then the end: a Halt, nothing, or a stop, in the very
+    cycle of the Config too. A Config of all superlanes follows at once, if any is off, and nothing after that."""
+    bench, s = await make(dut), GEOMETRY.superlanes
+    on = Config.OPCODE | s << OPCODE_BITS
+    for last in range(s + 1):
+        text = [Config(superlanes=s - last), some(bench), Config(superlanes=0), Config(superlanes=s), Nop(n=3),
+                random_config(bench.rng, GEOMETRY), Config(superlanes=last)]
+        for end in ([Halt()], [some(bench), Halt()], [Nop(n=7), Halt()]):
+            await bench.load([*text, *end])
+            for _ in range(2):
+                await bench.check([*text, *end])
+        duration = sum(i.duration for i in text)
+        await bench.load(text)
+        run = await bench.run(duration + 4)
+        assert run.underruns == [duration]
+        assert run.issues[-1] == ((duration + 1, on) if last != s else (duration - 1, on))
+        for before in (1, 2, 9):
+            await bench.load([Nop(n=1), Config(superlanes=last), Nop(n=30), Halt()])
+            await bench.run(before)                            # and stop in the next cycle
+            await ReadOnly()
+            assert int(dut.issue.value) == (on if last != s else 0), (last, before)
+            await FallingEdge(dut.clk)
+            await ReadOnly()
+            assert int(dut.issue.value) == 0
+            await FallingEdge(dut.clk)
+
+
+@cocotb.test(skip=not WIDTH)
+async def a_config_of_too_many_superlanes_or_repeated_is_reported(dut):
+    bench, s = await make(dut), GEOMETRY.superlanes
+    for wrong in (s + 1, 31):
+        text = [Config(superlanes=0), Config(superlanes=wrong), Repeat(n=2, d=3), Config(superlanes=s), Repeat(n=1, d=1), Halt()]
+        await bench.load(text)
+        run = await bench.run(12)
+        assert run.illegal == [1, 2, 4] and run.halted == 5
+        assert run.issues == [(0, Config.OPCODE), (3, Config.OPCODE | s << OPCODE_BITS)]
 
 
 @cocotb.test()

@@ -26,12 +26,12 @@ NUMPY = np.random.default_rng(RANDOM.getrandbits(64))
 
 class Sequence(Scenario):
     """A scenario of SXM instructions: each method issues one, feeds operands that are not there yet and expects its
-    result. Times are dispatch times."""
+    result. Times are dispatch times. What superlanes that are off contribute to a vector is 0."""
 
     def shift(self, time, unit, amount, up, *, fill=0, stream=None, out=None):
         out = self._free(time, Shift, out)
         instruction = Shift(stream=self._any(stream), out_stream=out, amount=amount, up=up, fill=fill)
-        operand = self._operand(time, instruction.stream)
+        operand = self._operand(time, (QueueKind.SXM_SHIFT, unit), instruction.stream)
         result = golden.shift(operand[None, None], np.array([amount]), np.array([up]), np.array([fill]))[0, 0]
         self._do(time, (QueueKind.SXM_SHIFT, unit), instruction, [result])
 
@@ -40,54 +40,59 @@ class Sequence(Scenario):
         self.feed(time + timing.D_SKEW, mask_stream, mask)
         instruction = Select(stream=self._any(stream), other_stream=self._any(other_stream), mask_stream=mask_stream,
                              out_stream=self._free(time, Select, out))
-        operands = [self._operand(time, s) for s in (instruction.stream, instruction.other_stream, mask_stream)]
+        operands = [self._operand(time, (QueueKind.SXM_SELECT, 0), s)
+                    for s in (instruction.stream, instruction.other_stream, mask_stream)]
         self._do(time, (QueueKind.SXM_SELECT, 0), instruction, [golden.select(*operands)])
 
     def permute(self, time, index, *, stream=None, map_stream=None, out=None):
         """index: source lane for each lane, up to 65535."""
         instruction = Permute(stream=self._any(stream), map_stream=self._pair(time, index, map_stream),
                               out_stream=self._free(time, Permute, out))
-        operand = self._operand(time, instruction.stream)
-        low, high = (self._operand(time, instruction.map_stream + half) for half in range(2))
+        key = (QueueKind.SXM_PERMUTE, 0)
+        operand = self._operand(time, key, instruction.stream)
+        low, high = (self._operand(time, key, instruction.map_stream + half) for half in range(2))
         result = golden.permute(operand[None, None], low[None, None], high[None, None])[0, 0]
-        self._do(time, (QueueKind.SXM_PERMUTE, 0), instruction, [result])
+        self._do(time, key, instruction, [result])
 
     def distribute(self, time, index, *, stream=None, map_stream=None, out=None):
         map_stream = self._unused(time) if map_stream is None else map_stream
         self.feed(time + timing.D_SKEW, map_stream, index)
         instruction = Distribute(stream=self._any(stream), map_stream=map_stream,
                                  out_stream=self._free(time, Distribute, out))
-        operand = self._operand(time, instruction.stream)
+        operand = self._operand(time, (QueueKind.SXM_DISTRIBUTE, 0), instruction.stream)
         result = golden.distribute(operand[None, None], np.asarray(index, np.uint8)[None, None])[0, 0]
         self._do(time, (QueueKind.SXM_DISTRIBUTE, 0), instruction, [result])
 
     def rotate(self, time, side, *, stream=None, out=None):
         instruction = Rotate(stream=self._any(stream), side=side, out_stream=self._free(time, Rotate, out, LANES))
-        operand = self._operand(time, instruction.stream)
+        operand = self._operand(time, (QueueKind.SXM_ROTATE, 0), instruction.stream)
         self._do(time, (QueueKind.SXM_ROTATE, 0), instruction, list(golden.rotate(operand[None, None], side)[0, :, 0]))
 
     def transpose(self, time, unit, *, stream=None, out=None):
         instruction = Transpose(stream=self._any(stream, LANES), out_stream=self._free(time, Transpose, out, LANES))
-        operands = [self._operand(time, instruction.stream + i) for i in range(LANES)]
+        operands = [self._operand(time, (QueueKind.SXM_TRANSPOSE, unit), instruction.stream + i) for i in range(LANES)]
         results = golden.transpose(np.stack(operands)[None, :, None])[0, :, 0]
         self._do(time, (QueueKind.SXM_TRANSPOSE, unit), instruction, list(results))
 
     def _do(self, time, key, instruction, results):
         self.issue(time, QUEUE[key], instruction)
-        for i, result in enumerate(results):
-            self.expect(time + timing.d_func(instruction, GEOMETRY), instruction.out_stream + i, result)
+        superlanes = self.on(time, QUEUE[key])
+        for i, result in enumerate(results) if superlanes else ():
+            self.expect(time + timing.d_func(instruction, GEOMETRY), instruction.out_stream + i, result, superlanes)
 
-    def _operand(self, time, stream):
-        at = time + timing.D_SKEW
-        known = self.streams.get((at, stream))
-        return known if known is not None else self.feed(at, stream, NUMPY.integers(0, 256, SIDE, np.uint8))
+    def _operand(self, time, key, stream):
+        """The vector that a queue samples, 0 in superlanes that are off."""
+        superlanes = self.on(time, QUEUE[key])
+        vector = self.operand(time + timing.D_SKEW, stream, superlanes, lambda: NUMPY.integers(0, 256, SIDE, np.uint8))
+        return np.where(np.arange(SIDE) < LANES * superlanes, vector, 0)
 
     def _pair(self, time, index, map_stream):
         """Feed a 16-bit map on a pair of streams that carries nothing yet."""
         if map_stream is None:
             map_stream = self._unused(time, 2)
+        superlanes = self.on(time, QUEUE[QueueKind.SXM_PERMUTE, 0])
         for half in range(2):
-            self.feed(time + timing.D_SKEW, map_stream + half, np.asarray(index) >> 8 * half & 0xFF)
+            self.feed(time + timing.D_SKEW, map_stream + half, np.asarray(index) >> 8 * half & 0xFF, superlanes)
         return map_stream
 
     def _unused(self, time, size=1):
@@ -245,26 +250,56 @@ async def random_instructions_with_gaps(dut):
     cocotb.log.info("compared %d words", column.words)
 
 
+@cocotb.test()
+async def random_instructions_with_superlanes_off(dut):
+    """Config in every queue at random, among instructions back to back and with gaps."""
+    column = await begin(dut)
+    scenario = Sequence(S)
+    for time in range(250):
+        for queue in QUEUE.values():
+            if RANDOM.random() < 0.1:
+                scenario.config(time, queue, RANDOM.choice((0, 1, S - 1, S, RANDOM.randrange(S + 1))))
+        everything(scenario, time, 0.7 if time < 120 else 0.2)
+    await column.run(scenario, DRAIN)
+
+
+@cocotb.test()
+async def vectors_move_whichever_superlanes_are_off(dut):
+    """Shift and Permute with every number of superlanes on, the last and the first one off too, switched between vectors that
+    follow each other; operands and maps are missing where superlanes are off, and that is no error."""
+    column = await begin(dut)
+    scenario = Sequence(S)
+    for time in range(0, 12 * (S + 1), 2):
+        for unit in range(2):
+            scenario.config(time, QUEUE[QueueKind.SXM_SHIFT, unit], (time // 2 + unit) % (S + 1))
+            scenario.shift(time + 1, unit, RANDOM.choice((0, 1, LANES, SIDE - 1)), unit, fill=0xA5)
+        scenario.config(time, QUEUE[QueueKind.SXM_PERMUTE, 0], -(time // 2) % (S + 1))
+        scenario.permute(time + 1, random_map())
+    await column.run(scenario, DRAIN)
+
+
 def everything(scenario, time, density):
     """Start each unit with a probability; maps first, because they choose streams that carry nothing yet."""
 
-    def chance():
-        return RANDOM.random() < density
+    def chance(kind, unit=0):
+        """Whether a unit is to start; not in the cycle of a Config."""
+        return RANDOM.random() < density and QUEUE[kind, unit] not in scenario.issues[time]
 
-    if chance():
+    if chance(QueueKind.SXM_PERMUTE):
         scenario.permute(time, random_map())
-    if chance():
+    if chance(QueueKind.SXM_DISTRIBUTE):
         scenario.distribute(time, random_local_map())
     for unit in range(2):
-        if chance():
+        if chance(QueueKind.SXM_SHIFT, unit):
             scenario.shift(time, unit, RANDOM.randrange(SIDE + 1), RANDOM.randrange(2), fill=RANDOM.randrange(256))
-    if chance():
+    if chance(QueueKind.SXM_SELECT):
         scenario.select(time, random_mask())
-    if chance():
-        if RANDOM.random() < 0.5:
-            scenario.transpose(time, RANDOM.randrange(2))
-        else:
+    unit = RANDOM.choice((0, 1, None, None))
+    if unit is None:
+        if chance(QueueKind.SXM_ROTATE):
             scenario.rotate(time, RANDOM.choice((3, 4)))
+    elif chance(QueueKind.SXM_TRANSPOSE, unit):
+        scenario.transpose(time, unit)
 
 
 class MailHost:
@@ -301,7 +336,8 @@ class MailHost:
 
 @cocotb.test()
 async def letters_go_to_the_mailbox_and_come_out_of_it(dut):
-    """Emit and Take, back to back and with gaps, on all streams; 64 of each, in order, check bits as they were."""
+    """Emit and Take, back to back and with gaps, on all streams; 64 of each, in order, check bits as they were. Superlanes
+    that are off emit zeros and drop what they take."""
     column = await begin(dut)
     host = MailHost(dut)
     await host.cycle(clear=1)
@@ -309,22 +345,29 @@ async def letters_go_to_the_mailbox_and_come_out_of_it(dut):
     for letter in letters:
         await host.put(letter)
     assert int(dut.mail_held.value) == MAILBOX_DEPTH
-    scenario, emitted, time = Sequence(S), [], 0
+    scenario, emitted, time, queue = Sequence(S), [], 0, QUEUE[QueueKind.HOST, 0]
     for i, letter in enumerate(letters):
         time += RANDOM.choice((1, 1, 2, 7))
         stream = (37 * i + 5) % (2 * STREAMS)
+        if RANDOM.random() < 0.3:
+            scenario.config(time, queue, RANDOM.randrange(S + 1))
+            time += RANDOM.choice((1, 1, 2))
+        superlanes = scenario.on(time, queue)
         if RANDOM.random() < 0.5:
-            scenario.issue(time, QUEUE[QueueKind.HOST, 0], Take(stream=stream))
-            scenario.expect(time + timing.SXM_LOCAL_D_FUNC, stream, letter)
+            scenario.issue(time, queue, Take(stream=stream))
+            if superlanes:
+                scenario.expect(time + timing.SXM_LOCAL_D_FUNC, stream, letter, superlanes)
         time += RANDOM.choice((1, 1, 3))
-        scenario.issue(time, QUEUE[QueueKind.HOST, 0], Emit(stream=stream))
-        vector = scenario.feed(time + timing.D_SKEW, stream, NUMPY.integers(0, 256, SIDE, np.uint8))
-        emitted.append(scenario.passing(time + timing.D_SKEW, stream, vector))
+        scenario.issue(time, queue, Emit(stream=stream))
+        vector = scenario.feed(time + timing.D_SKEW, stream, NUMPY.integers(0, 256, SIDE, np.uint8), superlanes)
+        emitted.append([*scenario.passing(time + timing.D_SKEW, stream, vector)[:superlanes], *[0] * (S - superlanes)])
     taken = 0
     for cycle in sorted(scenario.issues):   # the i-th Take gets the i-th letter
         for instruction in scenario.issues[cycle].values():
             if isinstance(instruction, Take):
-                scenario.drives[cycle + timing.SXM_LOCAL_D_FUNC, instruction.stream] = letters[taken]
+                place = cycle + timing.SXM_LOCAL_D_FUNC, instruction.stream
+                if place in scenario.drives:
+                    scenario.drives[place] = letters[taken]
                 taken += 1
     await column.run(scenario, DRAIN)
     assert 10 < taken < MAILBOX_DEPTH and int(dut.mail_held.value) == MAILBOX_DEPTH - taken

@@ -3,8 +3,10 @@
 from isa import timing
 from isa.geometry import Geometry, Queue, QueueKind
 from isa.instructions import (
+    OPCODE_BITS,
     AccMode,
     Accumulate,
+    Config,
     Countdown,
     Halt,
     InstructionError,
@@ -23,9 +25,9 @@ from isa.issue import IssueError, expand
 
 
 def random_unit_instruction(rng, queue: Queue, geometry: Geometry):
-    """Any instruction of the queue's own kind that is legal there; bursts of up to 12 cycles."""
+    """Any repeatable instruction of the queue's own kind that is legal there; bursts of up to 12 cycles."""
     while True:
-        cls = rng.choice(unit_instructions(queue.kind))
+        cls = rng.choice([cls for cls in unit_instructions(queue.kind) if cls is not Config])
         values = {name: _field(rng, name, spec, geometry) for name, spec in layout(cls).items()}
         try:
             instruction = cls(**values)
@@ -57,6 +59,10 @@ def random_segment(rng, queue: Queue, geometry: Geometry, length: int):
             text.append(Nop(n=rng.choice((1, 1, 2, rng.randint(1, 30)))))
             cycles += text[-1].n
             continue
+        if rng.random() < 0.1:
+            text.append(random_config(rng, geometry))
+            cycles += 1
+            continue
         instruction = random_unit_instruction(rng, queue, geometry)
         text.append(instruction)
         cycles += instruction.duration
@@ -70,6 +76,12 @@ def random_segment(rng, queue: Queue, geometry: Geometry, length: int):
                 text += loop
                 cycles += loop[-1].n * loop[0].d if len(loop) > 1 else loop[0].d
     return text, cycles
+
+
+def random_config(rng, geometry: Geometry) -> Config:
+    """A Config: none, the first, all but the last, all, or any number of superlanes."""
+    s = geometry.superlanes
+    return Config(superlanes=rng.choice((0, 1, s - 1, s, rng.randint(0, s))))
 
 
 def random_outer_loop(rng, instruction, repeat, geometry: Geometry, distance: int | None = None):
@@ -125,6 +137,12 @@ def on_bus(instruction, queue: Queue) -> int:
     """What the issue bus shows for an instruction; fields without meaning are 0."""
     word = int.from_bytes(encode(instruction), "little")
     return canonical(word & ((1 << issue_width(queue.kind)) - 1))
+
+
+def closing(issues: list, halt: int, geometry: Geometry) -> list:
+    """What a queue adds to its issues, (cycle, bus word) each, after its Halt: if superlanes are off, a Config of all."""
+    configs, on = [word for _, word in issues if word & 0xFF == Config.OPCODE], Config.OPCODE | geometry.superlanes << OPCODE_BITS
+    return [(halt + 1, on)] if configs and configs[-1] != on else []
 
 
 def canonical(word: int) -> int:

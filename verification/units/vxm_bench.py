@@ -24,8 +24,8 @@ SETTLED = timing.alu_latency(Op.MOV)   # from here on every result register is d
 class VxmBench(Column):
     """A column whose outputs come VxmColumn.DELAY cycles later than the tile's."""
 
-    def _check(self, cycle, visible, errors, reports):
-        super()._check(cycle - VxmColumn.DELAY, visible, errors, reports)
+    def _check(self, cycle, visible, scenario, reports):
+        super()._check(cycle - VxmColumn.DELAY, visible, scenario, reports)
 
 
 class Mesh:
@@ -33,7 +33,7 @@ class Mesh:
 
     def __init__(self, scenario, rng):
         self.scenario, self.rng = scenario, rng
-        self.results = [{} for _ in range(ALUS)]   # of each ALU: time from which a result is visible -> lanes
+        self.results = [{} for _ in range(ALUS)]   # of each ALU: time from which a result is visible -> (lanes, superlanes)
 
     def begin(self):
         """Give every result register a value of its own at time 0."""
@@ -43,29 +43,34 @@ class Mesh:
     def issue(self, time, alu, instruction):
         """Issue and predict: the result register and the streams driven."""
         values = [self.operand(time, alu, instruction, name) for name in "abc"[:golden.operands(instruction.op)]]
-        result = golden.execute(instruction, *values)
-        self.results[alu][time + timing.alu_latency(instruction.op)] = result
+        result, superlanes = golden.execute(instruction, *values), self.scenario.on(time, alu)
+        if not superlanes:
+            self.scenario.issue(time, alu, instruction)
+            return
+        self.results[alu][time + timing.alu_latency(instruction.op)] = result, superlanes
         self.scenario.issue(time, alu, instruction)
         if instruction.drive:
             bytes_ = golden.result_bytes(result, instruction.out_format)
             for i in range(instruction.out_format.size):
-                self.scenario.expect(time + timing.alu_d_func(instruction.op), instruction.out_stream + i, bytes_[:, i])
+                self.scenario.expect(time + timing.alu_d_func(instruction.op), instruction.out_stream + i, bytes_[:, i],
+                                     superlanes)
 
     def operand(self, time, alu, instruction, name):
         """Operand words, [16 * S]; streams that carry nothing yet are fed."""
         at, source = time + timing.D_SKEW, getattr(instruction, name)
         if source is Source.STREAM:
-            return self.sampled(at, getattr(instruction, f"{name}_stream"), getattr(instruction, f"{name}_format"))
+            stream, form = (getattr(instruction, f"{name}_{field}") for field in ("stream", "format"))
+            return self.sampled(self.scenario.on(time, alu), at, stream, form)
         if source is Source.IMMEDIATE:
             return np.full(LANES * S, instruction.immediate, np.uint32)
-        results = self.results[neighbour(alu, source)]
-        return results[max(visible for visible in results if visible <= at)]
+        register = np.zeros(LANES * S, np.uint32)
+        for _, (result, superlanes) in sorted(item for item in self.results[neighbour(alu, source)].items() if item[0] <= at):
+            register[:LANES * superlanes] = result[:LANES * superlanes]
+        return register
 
-    def sampled(self, at, stream, form):
+    def sampled(self, superlanes, at, stream, form):
         fresh = self.vector().view(np.uint8).reshape(-1, 4)
-        group = [self.scenario.streams.get((at, stream + i)) for i in range(form.size)]
-        group = [self.scenario.feed(at, stream + i, fresh[:, i]) if vector is None else vector
-                 for i, vector in enumerate(group)]
+        group = [self.scenario.operand(at, stream + i, superlanes, lambda i=i: fresh[:, i]) for i in range(form.size)]
         return golden.extend(np.stack(group, axis=-1), form)
 
     def vector(self):
@@ -114,7 +119,7 @@ def _background(scenario, rng, length):
                 scenario.feed(time, int(stream), rng.integers(0, 256, LANES * S, dtype=np.uint8))
 
 
-async def _random_program(dut, density, length, background=True):
+async def _random_program(dut, density, length, background=True, switching=0.0):
     rng = np.random.default_rng([seed(), int(100 * density), S])
     scenario = Scenario(S)
     mesh = Mesh(scenario, rng)
@@ -124,6 +129,9 @@ async def _random_program(dut, density, length, background=True):
     issued = 0
     for time in range(SETTLED, length):
         for alu in range(ALUS):
+            if rng.random() < switching:
+                scenario.config(time, alu, int(rng.choice((0, 1, S - 1, S, rng.integers(S + 1)))))
+                continue
             instruction = mesh.random(time, alu) if rng.random() < density else None
             if instruction:
                 mesh.issue(time, alu, instruction)
@@ -151,6 +159,31 @@ async def random_programs_back_to_back_equal_golden(dut):
 async def random_programs_with_gaps_equal_golden(dut):
     """Mostly idle ALUs: results are held, clocks stop and start again."""
     await _random_program(dut, 0.06, 2 * int(os.environ.get("LENGTH", 100)), background=False)
+
+
+@cocotb.test()
+async def random_programs_with_superlanes_off_equal_golden(dut):
+    """Config in every queue at random, among operations back to back: registers hold, nothing is driven or sampled in
+    superlanes that are off, whatever passes goes on."""
+    await _random_program(dut, 0.9, int(os.environ.get("LENGTH", 100)), switching=0.1)
+
+
+@cocotb.test()
+async def random_programs_with_gaps_and_superlanes_off_equal_golden(dut):
+    await _random_program(dut, 0.1, int(os.environ.get("LENGTH", 100)), background=False, switching=0.03)
+
+
+@cocotb.test()
+async def an_operand_is_missed_in_superlanes_that_are_on_only(dut):
+    scenario = Scenario(S)
+    mesh = Mesh(scenario, np.random.default_rng(seed()))
+    mesh.begin()
+    for superlanes in range(S + 1):
+        time = 20 + 10 * superlanes
+        scenario.config(time - 1, 7, superlanes)
+        scenario.issue(time, 7, Alu(op=Op.NOT, a=Source.STREAM, a_stream=36))
+        scenario.some_errors[time + timing.D_SKEW + 1] = superlanes
+    await (await _bench(dut)).run(scenario, DRAIN)
 
 
 @cocotb.test()
@@ -196,7 +229,7 @@ async def fp16_travels_on_a_pair_of_streams(dut):
         mesh.issue(time, alu, replace(widen, a_stream=stream))
         narrow = Alu(op=Op.F32_TO_F16, a=Source.OWN, drive=1, out_stream=stream, out_format=Format.I16)
         mesh.issue(time + timing.alu_latency(Op.F16_TO_F32) - 1, alu, narrow)
-        returned = mesh.results[alu][max(mesh.results[alu])]
+        returned, _ = mesh.results[alu][max(mesh.results[alu])]
         assert (np.where((halves & 0x7FFF) > 0x7C00, 0x7E00, halves) == returned).all()
     await (await _bench(dut)).run(scenario, DRAIN)
 
