@@ -106,15 +106,15 @@ def decode(m: Module, word: Value, *, name: str, enable: Value) -> Decoded:
 
 
 class Encoder(wiring.Component):
-    """check: the check bits of data in the same cycle; 0 without enable."""
+    """word: data and its check bits in the same cycle; without enable the check bits are 0."""
 
     enable: In(1)
     data: In(DATA_BITS)
-    check: Out(CHECK_BITS)
+    word: Out(WORD_BITS)
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.check.eq(check_bits(m, self.data, name="own", enable=self.enable))
+        m.d.comb += self.word.eq(encode(m, self.data, name="own", enable=self.enable))
         return m
 
 

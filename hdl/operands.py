@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.clock_gate import Core, Gated
 from hdl.ecc import Decoder, Encoder
 from hdl.stamp import stamp
-from hdl.stream import STREAM_BITS, WORD_BITS, sample
+from hdl.stream import STREAM_BITS, sample
 
 __all__ = ["Collector", "Operands", "PlacedReport", "Report", "place", "said", "summary"]
 
@@ -108,9 +108,8 @@ def decoder(m: Module, word: Value, *, name: str, enable: Value) -> Decoder:
 def encoded(m: Module, data: Value, *, name: str, enable: Value) -> Signal:
     """The word of 137 bits of 128 data bits, by an encoder of its own."""
     m.submodules[name] = part = stamp(Encoder)
-    word = Signal(WORD_BITS, name=f"{name}_word")
-    m.d.comb += [part.data.eq(data), part.enable.eq(enable), word.eq(Cat(data, part.check))]
-    return word
+    m.d.comb += [part.data.eq(data), part.enable.eq(enable)]
+    return part.word
 
 
 class Operands:

@@ -244,4 +244,4 @@ class AluCore(Core):
             m.d.comb += driven.eq(emit.drive & emit.form.matches(*(form for form in Format if form.size > p)))
             m.submodules[f"encoder{p}"] = encoder = stamp(Encoder)
             m.d.comb += [encoder.data.eq(result.word_select(p, DATA_BITS)), encoder.enable.eq(driven),
-                         self.check[p].eq(encoder.check)]
+                         self.check[p].eq(encoder.word[DATA_BITS:])]

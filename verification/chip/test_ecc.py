@@ -228,4 +228,4 @@ def test_a_model_answers_the_same_with_wrong_bits():
         stored = [MemoryFlip(*place, bit) for place, mask in found.memory.items() for bit in range(WORD_BITS) if mask >> bit & 1]
     print(f"{prompt}= {generation.answer}: {corrected} words corrected in {result.launches} launches")
     assert generation.answer == judge.answer and result.errors == ()
-    assert result.corrected == corrected > 1000
+    assert result.corrected == corrected > 100
