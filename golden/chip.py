@@ -9,6 +9,9 @@ each other. :func:`execute` runs the steps over all images.
 Two stores hold the values of all events: *vectors*, bytes of one stream, and *words*, the 32-bit lanes of ALU
 registers, accumulators and MXM results. Memory is updated in place; levels keep the order of reads and writes of every
 word.
+
+What the queues do is known before the run, so text that Ifetch brings must be what the program declares: :func:`execute`
+compares all of it.
 """
 
 from bisect import bisect_right, insort
@@ -48,7 +51,7 @@ from isa.instructions import (
     in_tandem,
     neighbour,
 )
-from isa.issue import Issue
+from isa.issue import Fetch, Issue
 from isa.program import Program
 
 from . import mem, mxm, sxm, vxm
@@ -59,7 +62,8 @@ _WORD = 4  # streams (bytes) of a 32-bit word
 
 
 class GoldenError(ValueError):
-    """A program that reads what nothing defines: names the instruction, its queue and cycle."""
+    """A program that reads what nothing defines, or fetches other text than it declares: names the instruction, its queue
+    and cycle."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ class Drives:
 
 @dataclass(frozen=True)
 class Plan:
-    """A Program resolved into steps. cycles: length of a run, from start to done.
+    """A Program resolved into steps. cycles: length of a run, from start to done. fetches: vectors of text that Ifetches
+    sample.
 
     For each hemisphere: emits, the vectors that go to the output mailbox, in order; takes, how many vectors the run takes
     from the input mailbox.
@@ -102,6 +107,7 @@ class Plan:
     drives: Drives
     emits: tuple[list[int], list[int]]
     takes: tuple[int, int]
+    fetches: list[Fetch]
 
     @property
     def geometry(self) -> Geometry:
@@ -110,6 +116,12 @@ class Plan:
     def producer(self, vector: int) -> Issue:
         """The issue that drives a vector."""
         return self.issues[self.drives.issue[vector]]
+
+    @cached_property
+    def texts(self) -> np.ndarray:
+        """What the program declares that each fetch brings, uint8 [fetch, lane]."""
+        words = (f.words(self.program.texts[f.queue.name], self.geometry) for f in self.fetches)
+        return np.frombuffer(b"".join(words), np.uint8).reshape(-1, self.geometry.lanes)
 
     @cached_property
     def index(self) -> Index:
@@ -140,14 +152,14 @@ def memory_image(program: Program, images: int = 1) -> np.ndarray:
 def plan(program: Program) -> Plan:
     """Resolve a program. Raises GoldenError if it reads something undefined, IssueError if its texts do not run."""
     expansion = program.expand()
-    return _Planner(program, expansion.issues, expansion.cycles).plan()
+    return _Planner(program, expansion).plan()
 
 
 def execute(plan: Plan, memory: np.ndarray, inbox: tuple[np.ndarray, np.ndarray] | None = None) -> Result:
     """Run a plan over memory images, uint8 [image, 2M, W, S, 16]; the argument is not changed.
 
     inbox: for each hemisphere the vectors that wait in the input mailbox, uint8 [vector, image, lane]; oldest first.
-    Raises GoldenError if the program takes more of them than there are.
+    Raises GoldenError if the program takes more of them than there are, or fetches text that is not its own.
     """
     return _Run(plan, memory, inbox).result()
 
@@ -170,8 +182,8 @@ class _Plane:
 class _Planner:
     """Walks issues in time order and records steps."""
 
-    def __init__(self, program, issues, cycles):
-        self.program, self.geometry, self.issues, self.cycles = program, program.geometry, issues, cycles
+    def __init__(self, program, expansion):
+        self.program, self.geometry, self.expansion, self.issues = program, program.geometry, expansion, expansion.issues
         g = self.geometry
         self.steps: dict[tuple, list] = {}
         self.vector_level, self.word_level = [0], [0]
@@ -196,9 +208,10 @@ class _Planner:
         for now, issue in enumerate(self.issues):
             self.now, self.issue = now, issue
             walks[type(issue.instruction)](issue.instruction)
+        self._text(self.expansion.fetches)
         drives = Drives(np.array(self.stream), np.array(self.cycle), np.array(self.boundary), np.array(self.source))
-        return Plan(self.program, self.issues, self.cycles, self._pack(), len(self.vector_level), len(self.word_level),
-                    self.constants, drives, self.emits, tuple(self.takes))
+        return Plan(self.program, self.issues, self.expansion.cycles, self._pack(), len(self.vector_level),
+                    len(self.word_level), self.constants, drives, self.emits, tuple(self.takes), self.expansion.fetches)
 
     def _pack(self):
         packed = []
@@ -481,7 +494,6 @@ class _Planner:
         out = [self._drive(i.out_stream + s, level, timing.SXM_LOCAL_D_FUNC) for s in range(LANES)]
         self._step("transpose", level, (*vectors, *out))
 
-
     # ---- mailboxes ------------------------------------------------------------------------------------------------
 
     def _emit(self, i):
@@ -491,6 +503,15 @@ class _Planner:
         h = self.issue.queue.hemisphere
         self._step("take", 1, (h, self.takes[h], self._drive(i.stream, 1, timing.SXM_LOCAL_D_FUNC)))
         self.takes[h] += 1
+
+    # ---- queues ---------------------------------------------------------------------------------------------------
+
+    def _text(self, fetches):
+        """What queues fetch; after all drives, which it does not change."""
+        for number, fetch in enumerate(fetches):
+            self.issue = fetch
+            vectors = self._sample(fetch.instruction.stream)
+            self._step("text", self._level(vectors), (*vectors, number))
 
 
 def _diagonal(stream, cycle, boundary) -> int:
@@ -585,6 +606,14 @@ class _Run:
         for h, inbox in enumerate(self.inbox):
             here = hemispheres == h
             self.vectors[out[here]] = inbox[numbers[here]]
+
+    def text(self, _, vectors, fetches):
+        differ = (self.vectors[vectors] != self.plan.texts[fetches][:, None]).any(axis=1)
+        if differ.any():
+            row = int(np.argmax(differ.any(axis=1)))
+            fetch, lane = self.plan.fetches[fetches[row]], int(np.argmax(differ[row]))
+            raise GoldenError(f"{fetch.queue.name} cycle {fetch.cycle}: {fetch.instruction} fetches something else than "
+                              f"instruction {fetch.first + 2 * (lane // LANES)} of the queue's text")
 
     def rotate(self, side, data, *out):
         self.vectors[np.stack(out, 1)] = sxm.rotate(self.vectors[data], side)

@@ -13,7 +13,7 @@ DATA_BYTES = 16            # bytes of one AXI4 beat, one SRAM word and one instr
 AXI_ADDRESS_BITS = 31
 AXIL_ADDRESS_BITS = 12
 ID = 0x3155504C            # "LPU1" as ASCII, little endian
-VERSION = 2                # of this map
+VERSION = 3                # of this map
 MAILBOX_DEPTH = 64         # vectors of one mailbox
 
 MEMORY, QUEUES, MAILBOXES = 0, 1, 2   # values of the region
@@ -135,19 +135,21 @@ REGISTERS = (
         Field("watchdog", 9, 1, "the watchdog ended the run: UNFINISHED, PARKED"),
         Field("undriven", 10, 1, "an operand was sampled from an undriven stream: UNDRIVEN"),
         Field("bank_conflict", 11, 1, "two accesses of one bank in a cycle: BANK_CONFLICT"),
-        Field("illegal", 12, 1, "an opcode the queue does not know: ILLEGAL"),
-        Field("mailbox", 13, 1, "Emit into a full or Take from an empty mailbox: MAILBOX_ERROR"))),
+        Field("illegal", 12, 1, "an instruction that the queue cannot take: ILLEGAL"),
+        Field("mailbox", 13, 1, "Emit into a full or Take from an empty mailbox: MAILBOX_ERROR"),
+        Field("overflow", 14, 1, "text was fetched into a full queue: OVERFLOW"))),
     Register("CYCLES_LOW", 0x028, "ro",
              "cycle counter, low word: counts from 0 to done, through all launches; reading it holds CYCLES_HIGH",
              _WORD),
     Register("CYCLES_HIGH", 0x02C, "ro", "cycle counter, high word, as of the last read of CYCLES_LOW", _WORD),
     Register("WATCHDOG", 0x030, "rw", "a run is ended in this cycle if it is not done before; 0: never", _WORD),
     Register("UNDERRUN", 0x034, "ro", "the first under-run since the errors were cleared", _FIRST_QUEUE, True),
-    Register("ILLEGAL", 0x038, "ro", "the first unknown opcode since the errors were cleared", _FIRST_QUEUE, True),
+    Register("ILLEGAL", 0x038, "ro", "the first illegal instruction since the errors were cleared", _FIRST_QUEUE, True),
     Register("UNDRIVEN", 0x03C, "ro", "groups that sampled an undriven operand", _GROUPS, True),
     Register("BANK_CONFLICT", 0x040, "ro", "groups with a bank conflict", _GROUPS, True),
     Register("MAILBOX_ERROR", 0x044, "ro", "mailboxes that were full at an Emit or empty at a Take", (
         Field("full", 0, 2, "output mailboxes, west and east"), Field("empty", 2, 2, "input mailboxes, west and east")), True),
+    Register("OVERFLOW", 0x048, "ro", "the first queue into which text was fetched that had no room", _FIRST_QUEUE, True),
     Register("LAUNCHES", 0x050, "rw", "how often a start runs the texts, at least 1; SLVERR while running and for 0", _WORD),
     Register("LAUNCHED", 0x054, "ro", "launches that have ended since the start", _WORD),
     Register("OUTBOX", 0x060, "ro", "whole vectors in the output mailboxes", _WAITING),

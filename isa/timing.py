@@ -34,6 +34,8 @@ ACC_D_FUNC_FP32 = 9   # ACC of fp32: both halves of the exact sum, magnitude, no
 ACC_ADD_DISTANCE_FP32 = 3   # the same for fp32 entries
 SXM_LOCAL_D_FUNC = 3  # Select, Distribute, Rotate, Transpose, Take
 
+IFETCH_D_FUNC = 4     # Ifetch: the first instruction that it brings may issue, number i of them i cycles later
+
 # execute stages of the ALU by operation; the others take one
 ALU_STAGES = {
     Op.MUL: 2, Op.FADD: 3, Op.FSUB: 3, Op.FMUL: 3, Op.I32_TO_F32: 2, Op.F32_TO_I32: 2, Op.F32_TO_I8: 2,
@@ -88,6 +90,16 @@ def acc_add_distance(kind: ResultType) -> int:
 def barrier(geometry: Geometry) -> int:
     """Cycles from a Notify to the issue after a released Sync."""
     return geometry.superlanes + 15
+
+
+def fetched_at(number: int) -> int:
+    """Cycles from the dispatch of an Ifetch until instruction number 0, 1, .. of those that it brings enters the queue."""
+    return IFETCH_D_FUNC - 2 + number   # one cycle to write the queue's memory, one to read it
+
+
+def fetch_length(geometry: Geometry) -> int:
+    """Cycles that one pair of vectors of text takes, and instructions that it brings."""
+    return 2 * geometry.superlanes
 
 
 def d_func(instruction: Instruction, geometry: Geometry) -> int | None:
