@@ -12,6 +12,7 @@ from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.fetch import FetchBeat, FetchTile, TextWord
 from hdl.host import CYCLE_BITS, HEMISPHERES, LEVEL_BITS, Host, Readback, axi_ports, axil_ports, mem_tile
 from hdl.icu import Icu
 from hdl.mem import MemTile, mem_host_port
@@ -80,16 +81,25 @@ def _queues(geometry: Geometry, group: int) -> list:
     return [q for q in geometry.queues if q.group == group and issue_width(q.kind)]
 
 
-def _buses(geometry: Geometry) -> dict[str, int]:
-    """Width of the issue bus of every queue of a Superlane's tiles, by port name."""
-    return {f"issue_{q.index}": issue_width(q.kind) for group in row_groups(geometry) for q in _queues(geometry, group)}
+def _row_queues(geometry: Geometry) -> list:
+    """Queues of a Superlane's tiles that have instructions of their own."""
+    return [q for group in row_groups(geometry) for q in _queues(geometry, group)]
+
+
+def _buses(queue) -> dict:
+    """Members of a Superlane for a queue of its tiles."""
+    n = queue.index
+    return {f"issue_{n}_in": In(issue_width(queue.kind)), f"issue_{n}_out": Out(issue_width(queue.kind)),
+            f"fetch_{n}_in": In(FetchBeat()), f"fetch_{n}_out": Out(FetchBeat()),
+            f"text_{n}_in": In(TextWord()), f"text_{n}_out": Out(TextWord())}
 
 
 class Superlane(wiring.Component):
     """One superlane from the west SXM to the east SXM: MEM and VXM tiles, and the monitors of the boundaries between.
 
     e_in, w_in: stream registers of the SXMs: eastward at the west end, westward at the east end. e_out, w_out: stream
-    registers of the outermost tiles. issue_<q>_in, issue_<q>_out: issue bus of queue q from the south and to the north.
+    registers of the outermost tiles. issue_<q>_in, issue_<q>_out: issue bus of queue q from the south and to the north;
+    fetch_<q>_in, fetch_<q>_out: its fetch beats, likewise; text_<q>_in, text_<q>_out: its text from the north and to the south.
     error, bank_conflict: one bit for each group of :func:`row_groups`. superlane: position of this one.
 
     Host: see :func:`hdl.host.bus_ports`; tile has one bit for each MEM group, west to east; read_data is 0 if there was
@@ -99,11 +109,9 @@ class Superlane(wiring.Component):
     def __init__(self, *, geometry: Geometry, tiles: tuple[type, ...], monitors: bool):
         self.geometry, self.tiles, self.monitors = geometry, tiles, monitors
         port = mem_host_port(geometry).members
-        buses = _buses(geometry)
         super().__init__({
             "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
-            **{f"{name}_in": In(width) for name, width in buses.items()},
-            **{f"{name}_out": Out(width) for name, width in buses.items()},
+            **{name: member for queue in _row_queues(geometry) for name, member in _buses(queue).items()},
             "error": Out(len(tiles)), "bank_conflict": Out(len(tiles)), "superlane": In(POSITION_BITS),
             "tile": In(2 * geometry.mem_groups), "select": In(port["select"].shape), "write": In(1),
             "address": In(port["address"].shape), "data": In(WORD_BITS), "read_data": Out(WORD_BITS),
@@ -122,7 +130,8 @@ class Superlane(wiring.Component):
             for i, queue in enumerate(_queues(g, group)):
                 m.d.comb += [tile.issue_in[i].eq(getattr(self, f"issue_{queue.index}_in")),
                              getattr(self, f"issue_{queue.index}_out").eq(tile.issue_out[i])]
-        m.d.comb += self.error.eq(Cat(tile.error for tile in row.values()))
+        errors = [self._text(m, group, tile) for group, tile in row.items()]
+        m.d.comb += self.error.eq(Cat(tile.error | error for tile, error in zip(row.values(), errors)))
         for group, _, _ in _mem_groups(g):
             m.d.comb += self.bank_conflict[group - groups[0]].eq(row[group].bank_conflict)
         self._memories(m, row)
@@ -141,6 +150,16 @@ class Superlane(wiring.Component):
             _share(left, w_in=right.w_out)
         wiring.connect(m, row[-1].e_out, wiring.flipped(self.e_out))
         wiring.connect(m, row[0].w_out, wiring.flipped(self.w_out))
+
+    def _text(self, m, group, tile):
+        """The way of text beside a tile. Returns its error."""
+        queues = _queues(self.geometry, group)
+        m.submodules[f"text_{group}"] = text = stamp(FetchTile, queues=len(queues))
+        _share(text, e_in=tile.e_in, w_in=tile.w_in)
+        for name in ("fetch", "text"):
+            for way in ("in", "out"):
+                _share(text, **{f"{name}_{way}": [getattr(self, f"{name}_{queue.index}_{way}") for queue in queues]})
+        return text.error
 
     def _memories(self, m, row):
         """The host's way to MEM, and the numbers by which simulation knows the memories."""
@@ -207,15 +226,20 @@ class Chip(wiring.Component):
         _share(mxm_e, e_in=sxm_e.e_out)
 
     def _instructions(self, m, icu, rows, columns):
-        """North, from the queues through the superlanes; SXMs and MXMs hand theirs on by themselves."""
-        for name in _buses(self.geometry):
-            m.d.comb += getattr(rows[0], f"{name}_in").eq(getattr(icu, name))
+        """North, from the queues through the superlanes, and fetched text south; SXMs and MXMs hand theirs on by
+        themselves."""
+        for n in (queue.index for queue in _row_queues(self.geometry)):
             for south, north in zip(rows, rows[1:]):
-                _share(north, **{f"{name}_in": getattr(south, f"{name}_out")})
+                _share(north, **{f"{name}_{n}_in": getattr(south, f"{name}_{n}_out") for name in ("issue", "fetch")})
+                _share(south, **{f"text_{n}_in": getattr(north, f"text_{n}_out")})
+            _share(rows[0], **{f"{name}_{n}_in": getattr(icu, f"{name}_{n}") for name in ("issue", "fetch")})
+            _share(icu, **{f"text_{n}": getattr(rows[0], f"text_{n}_out")})
         for group, column in columns.items():
-            queues = _queues(self.geometry, group)
-            m.d.comb += [port.eq(getattr(icu, f"issue_{queue.index}"))
-                         for port, queue in zip(column.issue_in, queues, strict=True)]
+            for i, queue in enumerate(_queues(self.geometry, group)):
+                n = queue.index
+                m.d.comb += column.issue_in[i].eq(getattr(icu, f"issue_{n}"))
+                wiring.connect(m, getattr(icu, f"fetch_{n}"), column.fetch_in[i])
+                wiring.connect(m, column.text_out[i], getattr(icu, f"text_{n}"))
 
     def _host(self, m, host, icu):
         """The host port's buses and the control of a run."""
@@ -224,7 +248,7 @@ class Chip(wiring.Component):
         m.d.comb += [
             self.running.eq(host.running), self.cycle.eq(host.cycle),
             *(getattr(icu, name).eq(getattr(host, name)) for name in ("start", "stop", "clear_queues")),
-            *(getattr(host, name).eq(getattr(icu, name)) for name in ("halted", "parked", "underrun", "illegal")),
+            *(getattr(host, name).eq(getattr(icu, name)) for name in ("halted", "parked", "underrun", "illegal", "overflow")),
         ]
 
     def _errors(self, m, host, rows, columns):

@@ -83,6 +83,7 @@ def run_ports(geometry: Geometry) -> dict:
     return {
         "start": Out(1), "stop": Out(1), "running": Out(1), "cycle": Out(CYCLE_BITS), "clear_queues": Out(1),
         "halted": In(queues), "parked": In(queues), "underrun": In(queues), "illegal": In(queues),
+        "overflow": In(queues),
         "undriven": In(groups), "bank_conflict": In(groups),
         "mail_pop": Out(HEMISPHERES), "mail_push": Out(HEMISPHERES), "mail_clear": Out(1),
         "mail_waiting": In(HEMISPHERES * LEVEL_BITS), "mail_held": In(HEMISPHERES * LEVEL_BITS),
@@ -329,7 +330,7 @@ class HostControl(wiring.Component):
     cycle: number of the cycle while running, then done. clear_queues: one cycle. locked: the memories belong to the run
     (from the start command on).
 
-    One bit for each queue: halted and parked are levels; underrun and illegal are pulses. One bit for each group:
+    One bit for each queue: halted and parked are levels; underrun, illegal and overflow are pulses. One bit for each group:
     undriven and bank_conflict, pulses. A Halt issued in cycle t shows in halted from t+1 on. A launch ends drain(geometry)
     cycles after the last Halt; cycle 0 of the next one is the cycle after. A run ends with its last launch, or in the cycle
     of the watchdog register.
@@ -477,7 +478,7 @@ class HostControl(wiring.Component):
 
     def _errors(self, m, clear, expired, values):
         status, watchdog = hostmap.register("STATUS"), Signal()
-        for pulses, name in ((self.underrun, "UNDERRUN"), (self.illegal, "ILLEGAL")):
+        for pulses, name in ((self.underrun, "UNDERRUN"), (self.illegal, "ILLEGAL"), (self.overflow, "OVERFLOW")):
             self._first_queue(m, pulses, hostmap.register(name), values[name])
         for pulses, name in ((self.undriven, "UNDRIVEN"), (self.bank_conflict, "BANK_CONFLICT"),
                              (Cat(self.mail_full, self.mail_empty), "MAILBOX_ERROR")):
@@ -491,7 +492,7 @@ class HostControl(wiring.Component):
         with m.If(clear):
             m.d.sync += [watchdog.eq(0), *(values[r.name].eq(0) for r in hostmap.REGISTERS if r.sticky)]
         summary = {"watchdog": watchdog, **{name.lower(): values[name].any() for name in
-                                            ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT")},
+                                            ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT", "OVERFLOW")},
                    "mailbox": values["MAILBOX_ERROR"].any()}
         m.d.comb += [values["STATUS"][status.field(name).lo].eq(bit) for name, bit in summary.items()]
 

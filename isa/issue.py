@@ -6,7 +6,8 @@ all that a queue ever issues, in order; its first part is in the queue before th
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as with_default
 
 from . import timing
 from .geometry import QUEUE_DEPTH, Geometry, Queue, QueueKind
@@ -88,9 +89,9 @@ class _Walk:
     cycle: int = 0
     parked: int | None = None
     halted: int | None = None
-    reached: list[int] = field(default_factory=list)
-    entered: list[tuple[int, int]] = field(default_factory=list)
-    fetches: list[Fetch] = field(default_factory=list)
+    reached: list[int] = with_default(default_factory=list)
+    entered: list[tuple[int, int]] = with_default(default_factory=list)
+    fetches: list[Fetch] = with_default(default_factory=list)
     fetched: int = 0
 
 
