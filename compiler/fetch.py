@@ -35,6 +35,7 @@ from isa.program import NO_OPERATION, Program, Segment
 PRELOAD = 64          # instructions of a queue that the host puts there
 OPERATION = "instruction text"
 MARGINS = (24, 12, 40, 6)   # tried one after the other: instructions by which text may grow after it was planned
+_GROWTH = 2           # instructions by which an Ifetch makes its own text longer, at most
 _LONGEST = 65535      # of a Nop
 _NEVER = 1 << 40
 
@@ -51,7 +52,7 @@ def fetched(program: Program, preload: int = PRELOAD) -> Program:
     """
     if all(len(text) <= preload for text in program.texts.values()):
         return program
-    expansion = expand(program.texts, program.geometry, depth=None)
+    expansion = expand(program.texts, program.geometry, depth=_NEVER)
     occupancy = _Occupancy(program.geometry, expansion)
     for margin in MARGINS:
         try:
@@ -92,7 +93,6 @@ class _Occupancy:
             first, size = group
             key = self.origin(first, boundary, cycle)
             for stream in range(first, first + size):
-                lives.setdefault((stream, key), (set(), []))[which].append if which else None
                 entry = lives.setdefault((stream, key), (set(), []))
                 (entry[1].append if which else entry[0].add)(self._hop(first, boundary))
 
@@ -204,10 +204,12 @@ class _Text:
         """Instructions that are planned to be there."""
         return self.preload + sum(chunk.pairs for chunk in self.chunks) * self.length
 
-    @property
-    def needs(self) -> int:
-        """Instructions that the text has; padding of the end not counted."""
-        return len(self.entries)
+    def state(self) -> tuple:
+        """What :meth:`restore` takes back."""
+        return list(self.entries), list(self.reached), list(self.origins), list(self.chunks)
+
+    def restore(self, state: tuple):
+        self.entries, self.reached, self.origins, self.chunks = state
 
     def gaps(self):
         """(entry, first cycle, cycles) of the Nops."""
@@ -215,12 +217,14 @@ class _Text:
             if isinstance(instruction, Nop):
                 yield entry, self.reached[entry], instruction.n
 
-    def insert(self, cycle: int, words: list[Instruction], lasts: int, operation: int):
-        """Put instructions that last some cycles into the Nop of a cycle. Their own cycles are not told apart."""
+    def insert(self, cycle: int, words: list[tuple[int, Instruction]], lasts: int, operation: int):
+        """Put instructions, (cycle after ``cycle`` in which the queue needs it, instruction), that last some cycles in all into
+        the Nop of a cycle."""
         entry = bisect_right(self.reached, cycle) - 1
         first, count = self.reached[entry], self.entries[entry].n
         before, after = cycle - first, first + count - cycle - lasts
-        parts = [*([(first, Nop(n=before), NO_OPERATION)] if before else []), *((cycle, word, operation) for word in words),
+        parts = [*([(first, Nop(n=before), NO_OPERATION)] if before else []),
+                 *((cycle + later, word, operation) for later, word in words),
                  *([(cycle + lasts, Nop(n=after), NO_OPERATION)] if after else [])]
         self.reached[entry:entry + 1], self.entries[entry:entry + 1], self.origins[entry:entry + 1] = map(list, zip(*parts))
 
@@ -285,42 +289,40 @@ class _Planner:
             self._plan(urgent)
 
     def _open(self, text):
-        """How many instructions of a text nobody brings yet. A Nop that was added before the Halt does not count."""
-        added = self._trailing(text)
-        return max(0, text.needs - added - text.supplied)
+        """How many instructions of a text nobody brings yet; below 0: padding. A Nop added before the Halt does not count."""
+        return len(text.entries) - self._trailing(text) - text.supplied
 
     def _trailing(self, text):
         """Nops that stand before the Halt only so that something may be inserted there."""
-        count = 0
         original = self.source.texts.get(text.queue.name) or [Halt()]
-        had = sum(1 for _ in _last_nops(original))
-        for _ in _last_nops(text.entries):
-            count += 1
-        return max(0, count - had)
+        return max(0, _last_nops(text.entries) - _last_nops(original))
 
-    def _deadline(self, text):
+    def _deadline(self, text, margin=None):
         """The last cycle of an Ifetch for the first instruction that nobody brings yet; _NEVER if there is none."""
-        if not self._open(text):
+        if self._open(text) <= 0:
             return _NEVER
-        return text.reached[max(text.preload, text.supplied - self.margin)] - timing.IFETCH_D_FUNC
+        margin = self.margin if margin is None else margin
+        return text.reached[max(0, text.supplied - margin)] - timing.IFETCH_D_FUNC
 
     def _plan(self, text):
-        """Plan the next chunk of a text, as large as can be."""
-        most = -(-self._open(text) // self.pair)
-        pairs = max(1, min(most, (QUEUE_DEPTH - self.preload) // 2 // self.pair))
-        while pairs:
-            if self._chunk(text, pairs):
-                return
-            pairs //= 2
+        """Plan the next chunk of a text, as large as can be; rather a small one than one without a margin."""
+        most = -(-(self._open(text) + _GROWTH) // self.pair)
+        most = max(1, min(most, (QUEUE_DEPTH - self.preload) // 2 // self.pair))
+        for margin in (self.margin, self.margin // 2, self.margin // 4, _GROWTH + 1):
+            pairs = most
+            while pairs:
+                if self._chunk(text, pairs, margin):
+                    return
+                pairs = pairs - 1 if pairs < 4 else pairs * 2 // 3
         raise FetchError(f"{text.queue.name}: instruction {text.supplied}, which is needed at cycle "
                          f"{text.reached[text.supplied]}, can't be fetched in time: no MEM queue, stream or words are free for it")
 
-    def _chunk(self, text, pairs) -> bool:
+    def _chunk(self, text, pairs, margin) -> bool:
         """Plan a chunk of so many pairs if there is room for it: as late as possible, from the slice with the shortest text."""
-        allowed, first = self._starts(text, pairs)
+        allowed, first = self._starts(text, pairs, margin)
         if not allowed.any():
             return False
-        for source in sorted(self.sources, key=lambda q: (self._open(self.texts[q.name]), len(self.texts[q.name].entries))):
+        for source in sorted(self.sources, key=lambda q: (max(0, self._open(self.texts[q.name])), len(self.texts[q.name].entries))):
             word = self.memory.find(source, 2 * pairs)
             if source is text.queue or word is None:
                 continue
@@ -330,12 +332,12 @@ class _Planner:
                     return True
         return False
 
-    def _starts(self, text, pairs):
+    def _starts(self, text, pairs, margin):
         """(mask of cycles in which the Ifetch may issue, cycle of its first element): in time, with room, in a Nop."""
         count = pairs * self.pair
         number = text.supplied - text.preload
         wanted = np.array(text.reached)
-        needs = np.clip(text.supplied + np.arange(count) - self.margin, text.preload, None)
+        needs = np.clip(text.supplied + np.arange(count) - margin, 0, None)
         needs = needs[needs < len(wanted)]
         latest = int((wanted[needs] - timing.IFETCH_D_FUNC - np.arange(len(needs))).min())
         entered = text.entered()
@@ -358,7 +360,7 @@ class _Planner:
         if way < 0:
             return
         lead = way + timing.MEM_D_FUNC - timing.D_SKEW       # cycles from the Read to the Ifetch
-        lasts = (pairs - 1) * self.pair + 2
+        lasts = self._lasts(pairs)
         fits = np.zeros(len(allowed), bool)
         for _, cycle, length in self.texts[source.name].gaps():
             if length >= lasts:
@@ -373,8 +375,8 @@ class _Planner:
             free = fits.copy()
             for beat in self._beats(pairs):
                 free &= ~busy[origin + beat:origin + beat + len(free)]
-            if free.any():
-                yield first + int(np.flatnonzero(free)[-1]), stream
+            found = np.flatnonzero(free)
+            yield from ((first + int(found[at]), stream) for at in dict.fromkeys((len(found) - 1, len(found) // 2, 0)) if len(found))
 
     def _beats(self, pairs):
         return [pair * self.pair + v for pair in range(pairs) for v in (0, 1)]
@@ -382,31 +384,35 @@ class _Planner:
     def _try(self, text, chunk, stream) -> bool:
         """Insert a chunk unless it makes planned text late."""
         source = self.texts[chunk.source.name]
-        way = abs(streams.sample_boundary(text.queue.group, stream) - streams.drive_boundary(chunk.source.group, stream))
-        reads = chunk.cycle + timing.D_SKEW - way - timing.MEM_D_FUNC
-        undo = [(t, list(t.entries), list(t.reached), list(t.origins)) for t in (text, source)]
-        text.insert(chunk.cycle, [Ifetch(stream=stream, n=chunk.pairs)], 1, self.operation)
+        driven = streams.drive_boundary(chunk.source.group, stream)
+        sampled = streams.sample_boundary(text.queue.group, stream)
+        reads = chunk.cycle + timing.D_SKEW - streams.hops(stream, driven, sampled) - timing.MEM_D_FUNC
+        before = [(changed, changed.state()) for changed in (text, source)]
+        text.insert(chunk.cycle, [(0, Ifetch(stream=stream, n=chunk.pairs))], 1, self.operation)
         text.chunks.append(chunk)
-        source.insert(reads, self._reads(chunk, stream), (chunk.pairs - 1) * self.pair + 2, self.operation)
-        if not (text.legal() and source.legal() and self._deadline(source) >= chunk.cycle):
-            text.chunks.pop()
-            for t, t.entries, t.reached, t.origins in undo:
-                pass
+        source.insert(reads, self._reads(chunk, stream), self._lasts(chunk.pairs), self.operation)
+        if not (self._open(text) > -self.pair and text.legal() and source.legal()
+                and self._deadline(source, self.margin // 2) >= chunk.cycle):
+            for changed, state in before:
+                changed.restore(state)
             return False
         self.memory.take(chunk.source, chunk.word, 2 * chunk.pairs)
-        boundaries = sorted((streams.drive_boundary(chunk.source.group, stream), streams.sample_boundary(text.queue.group, stream)))
-        origin = self.occupancy.origin(stream, streams.sample_boundary(text.queue.group, stream), chunk.cycle + timing.D_SKEW)
+        origin = self.occupancy.origin(stream, sampled, chunk.cycle + timing.D_SKEW)
         for beat in self._beats(chunk.pairs):
-            self.occupancy.taken[stream, boundaries[0]:boundaries[1] + 1, origin + beat] = True
+            self.occupancy.path(stream, driven, sampled)[:, origin + beat] = True
         return True
 
-    def _reads(self, chunk, stream) -> list[Instruction]:
-        """The Reads of a chunk, two in consecutive cycles for each pair."""
+    def _lasts(self, pairs):
+        """Cycles of the Reads of a chunk."""
+        return (pairs - 1) * self.pair + 2
+
+    def _reads(self, chunk, stream) -> list[tuple[int, Instruction]]:
+        """The Reads of a chunk, two in consecutive cycles for each pair, as a text is given to _Text.insert."""
         read = Read(address=chunk.word, stream=stream, stride=1)
         if self.pair == 2:
-            return [read, Repeat(n=2 * chunk.pairs - 1, d=1)]
-        loop = [Countdown(d=self.pair, read_stride=2)] if chunk.pairs > 1 else []
-        return [read, Repeat(n=1, d=1), *loop, *([Iterations(n=chunk.pairs - 1)] if chunk.pairs > 2 else [])]
+            return [(0, read), (1, Repeat(n=2 * chunk.pairs - 1, d=1))]
+        outer = [(2, Countdown(d=self.pair, read_stride=2)), (self.pair + 2, Iterations(n=max(2, chunk.pairs - 1)))]
+        return [(0, read), (1, Repeat(n=1, d=1)), *outer[:min(2, chunk.pairs - 1)]]
 
     # ---- result ---------------------------------------------------------------------------------------------------
 
@@ -439,9 +445,6 @@ class _Planner:
             first += chunk.pairs * self.pair
 
 
-def _last_nops(text):
-    """The Nops before a text's Halt."""
-    for instruction in reversed(text[:-1]):
-        if not isinstance(instruction, Nop):
-            return
-        yield instruction
+def _last_nops(text: list[Instruction]) -> int:
+    """How many Nops stand before a text's Halt."""
+    return next(i for i, instruction in enumerate([*text[-2::-1], Halt()]) if not isinstance(instruction, Nop))

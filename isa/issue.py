@@ -77,7 +77,8 @@ class Fetch:
 class _Walk:
     """One queue on its way through its text.
 
-    preload: how many instructions are in the queue at the start. reached: for each instruction the cycle in which the queue
+    preload: how many instructions are in the queue at the start; room: how many more it holds. reached: for each instruction
+    the cycle in which the queue
     needs it. entered: cycles in which fetched instructions enter the queue's ring, and the entries of their Ifetches.
     fetched: first cycle after the Ifetch under way.
     """
@@ -85,6 +86,7 @@ class _Walk:
     queue: Queue
     text: list
     preload: int
+    room: int
     entry: int = 0
     cycle: int = 0
     parked: int | None = None
@@ -110,19 +112,23 @@ class Expansion:
     reached: dict[str, list[int]]
 
 
-def expand(texts: dict[str, list[Instruction]], geometry: Geometry, preloads: Mapping[str, int] | None = None) -> Expansion:
+def expand(texts: dict[str, list[Instruction]], geometry: Geometry, preloads: Mapping[str, int] | None = None, *,
+           depth: int | None = None) -> Expansion:
     """Expand the texts of all queues. Queues without a text hold nothing but a Halt.
 
     preloads: how many instructions of a text are in its queue before the run, for those queues where it is not all of them.
+    depth: instructions of one queue, by default those of the hardware; more for texts of which it is not decided yet how they
+    get into their queues.
     Raises IssueError for a text without Halt, an unrepeatable Repeat, a Sync that nothing releases, a Notify that
-    comes before a queue has reached its Sync, more than QUEUE_DEPTH instructions before the run, and for text that comes
+    comes before a queue has reached its Sync, more instructions before the run than a queue has room for, and for text that comes
     too late or not at all, finds no room in the queue, or is fetched by two Ifetches at once or beyond its end.
     """
     known = {q.name for q in geometry.queues}
     unknown = [name for name in (*texts, *(preloads or {})) if name not in known]
     if unknown:
         raise IssueError(f"geometry {geometry.name} has no queue {unknown[0]!r}")
-    walks = [_walk(q, texts.get(q.name) or [Halt()], (preloads or {}).get(q.name)) for q in geometry.queues]
+    depth = QUEUE_DEPTH if depth is None else depth
+    walks = [_walk(q, texts.get(q.name) or [Halt()], (preloads or {}).get(q.name), depth) for q in geometry.queues]
     issues: list[Issue] = []
     notifies: list[tuple[int, Queue]] = []
     for walk in walks:
@@ -135,13 +141,13 @@ def expand(texts: dict[str, list[Instruction]], geometry: Geometry, preloads: Ma
     return Expansion(issues, halts, max(halts.values()) + timing.drain(geometry), fetches, reached)
 
 
-def _walk(queue, text, preload) -> _Walk:
+def _walk(queue, text, preload, depth) -> _Walk:
     preload = len(text) if preload is None else preload
     if not 0 <= preload <= len(text):
         raise IssueError(f"{queue.name} has {len(text)} instructions, of which {preload} cannot be there before the run")
-    if preload > QUEUE_DEPTH:
-        raise IssueError(f"{queue.name} holds {preload} instructions, more than its depth of {QUEUE_DEPTH}")
-    return _Walk(queue, text, preload)
+    if preload > depth:
+        raise IssueError(f"{queue.name} holds {preload} instructions, more than its depth of {depth}")
+    return _Walk(queue, text, preload, depth - preload)
 
 
 def _release(walks, geometry, issues, notifies):
@@ -237,7 +243,7 @@ def _check_room(walk):
     An instruction leaves the ring when the queue reads it: as soon as it has taken the one before, or one cycle after the
     instruction has entered.
     """
-    room = QUEUE_DEPTH - walk.preload
+    room = walk.room
     for number, (enters, entry) in enumerate(walk.entered):
         older = number - room
         place = walk.preload + older
