@@ -352,7 +352,8 @@ class _Planner:
         return free, earliest
 
     def _meetings(self, queue, source, allowed, first, pairs):
-        """(cycle of the Ifetch, stream) at which a loop of Reads of a slice could feed it, the latest first."""
+        """(cycle of the Ifetch, stream) at which a loop of Reads of a slice could feed it: for each stream the latest, a middle
+        and the earliest cycle, unless another stream had it."""
         east = source.group < queue.group
         any_stream = 0 if east else STREAMS
         driven, sampled = streams.drive_boundary(source.group, any_stream), streams.sample_boundary(queue.group, any_stream)
@@ -369,14 +370,17 @@ class _Planner:
         fits &= allowed
         if not fits.any():
             return
-        origin = self.occupancy.origin(any_stream, sampled, first + timing.D_SKEW)
+        origin, seen = self.occupancy.origin(any_stream, sampled, first + timing.D_SKEW), set()
         for stream in range(any_stream, any_stream + STREAMS):
             busy = self.occupancy.path(stream, driven, sampled).any(axis=0)
             free = fits.copy()
             for beat in self._beats(pairs):
                 free &= ~busy[origin + beat:origin + beat + len(free)]
             found = np.flatnonzero(free)
-            yield from ((first + int(found[at]), stream) for at in dict.fromkeys((len(found) - 1, len(found) // 2, 0)) if len(found))
+            for at in (len(found) - 1, len(found) // 2, 0) if len(found) else ():
+                if found[at] not in seen:
+                    seen.add(found[at])
+                    yield first + int(found[at]), stream
 
     def _beats(self, pairs):
         return [pair * self.pair + v for pair in range(pairs) for v in (0, 1)]
