@@ -6,7 +6,7 @@ v of a pair comes v cycles after the other one, so the words of a pair reach the
 vector), and never meet: there is nothing to arbitrate and nothing to store.
 """
 
-from amaranth import Cat, Module, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -90,7 +90,7 @@ class FetchCore(Core):
         m.d.comb += [self.text_out[q].valid.eq(valid), self.text_out[q].word.eq(text)]
         m.d.sync += valid.eq(beat["valid"] | north.valid)
         with m.If(beat["valid"]):
-            m.d.sync += text.eq(word)
+            m.d.sync += text.eq(Mux(driven, word, 0))   # what an idle register holds is no text
         with m.Elif(north.valid):
             m.d.sync += text.eq(north.word)
         return beat["valid"] & ~driven
