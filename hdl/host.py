@@ -176,7 +176,7 @@ class HostMemory(wiring.Component):
         """Response that an access to the burst's current address gets; refused_mail: if it is one to a mailbox."""
         g, address = self.geometry, burst.address
         word, superlane, mem_slice = (_slice(address, _MEMORY[f]) for f in ("word", "superlane", "slice"))
-        queue, reserved = (_slice(address, _QUEUES[f]) for f in ("queue", "reserved"))
+        queue, entry, reserved = (_slice(address, _QUEUES[f]) for f in ("queue", "entry", "reserved"))
         free = Cat(_slice(address, _MAILBOXES[f]) for f in ("reserved_low", "reserved"))
         inside, refused, response = Signal(), Signal(), Signal(2, name=f"{name}_response")
         m.d.comb += refused.eq(burst.refused | self.locked)
@@ -184,7 +184,7 @@ class HostMemory(wiring.Component):
             with m.Case(hostmap.MEMORY):
                 m.d.comb += inside.eq((word < g.words) & (superlane < g.superlanes) & (mem_slice < g.mem_slices))
             with m.Case(hostmap.QUEUES):
-                m.d.comb += inside.eq((queue < len(g.queues)) & (reserved == 0))
+                m.d.comb += inside.eq((queue < len(g.queues)) & (entry < QUEUE_DEPTH) & (reserved == 0))
             with m.Case(hostmap.MAILBOXES):
                 m.d.comb += [inside.eq((superlane < g.superlanes) & (free == 0)),
                              refused.eq(burst.refused | inside & refused_mail)]
