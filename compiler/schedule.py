@@ -17,6 +17,7 @@ from isa.program import NO_OPERATION, Program, Segment, Symbol
 from isa.timing import alu_latency
 
 from .depend import dependencies, start_order
+from .fetch import FetchError, fetched
 from .graph import WEIGHT_STREAMS, Graph, Immediate, Kind, Layout, Load, MatMul, Source, Tensor, Work
 from .legal import halves, legalise
 from .mesh import Operation, direction
@@ -515,7 +516,8 @@ def schedule(graph: Graph, geometry: Geometry) -> Program:
     """Program of a graph for a geometry, with its exact cycle count: the shortest of several schedules.
 
     notes: bound (cycles if only dependencies counted), cycles, utilisation (share of cycles in which units issue).
-    Raises PlaceError if the memory is too small, MeshError or ScheduleError for work that cannot be scheduled.
+    Raises PlaceError if the memory is too small, MeshError or ScheduleError for work that cannot be scheduled, or whose
+    instructions do not fit the queues and cannot be fetched in time (compiler.fetch).
     """
     work, extra = legalise(graph.work)
     tensors = graph.tensors + extra
@@ -526,9 +528,10 @@ def schedule(graph: Graph, geometry: Geometry) -> Program:
     program = emitter.program()
     _image(program, tensors, placement)
     try:
-        expansion = program.expand()
-    except issue.IssueError as e:
+        program = fetched(program)
+    except FetchError as e:
         raise ScheduleError(f"program does not fit geometry {geometry.name}: {e}") from None
+    expansion = program.expand()
     program.cycles = expansion.cycles
     program.notes = _notes(program, expansion, ideal, real)
     return program

@@ -13,6 +13,9 @@ word.
 An instruction works in the lowest superlanes, as many as its queue's Config has left on. What it gives is right there; the
 bytes of the other superlanes are of no meaning and nobody looks at them. Where a reader needs more superlanes than the
 latest value has, an older one fills in: this is how state is held and how a vector passes where nobody drives over it.
+
+What the queues do is known before the run, so text that Ifetch brings must be what the program declares: :func:`execute`
+compares all of it.
 """
 
 from bisect import bisect_right, insort
@@ -53,7 +56,7 @@ from isa.instructions import (
     in_tandem,
     neighbour,
 )
-from isa.issue import Issue
+from isa.issue import Fetch, Issue
 from isa.program import Program
 
 from . import mem, mxm, sxm, vxm
@@ -64,7 +67,8 @@ _WORD = 4  # streams (bytes) of a 32-bit word
 
 
 class GoldenError(ValueError):
-    """A program that reads what nothing defines: names the instruction, its queue and cycle."""
+    """A program that reads what nothing defines, or fetches other text than it declares: names the instruction, its queue
+    and cycle."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class Drives:
 
 @dataclass(frozen=True)
 class Plan:
-    """A Program resolved into steps. cycles: length of a run, from start to done.
+    """A Program resolved into steps. cycles: length of a run, from start to done. fetches: vectors of text that Ifetches
+    sample.
 
     For each hemisphere: emits, the vectors that go to the output mailbox, in order; takes, how many vectors the run takes
     from the input mailbox.
@@ -109,6 +114,7 @@ class Plan:
     drives: Drives
     emits: tuple[list[int], list[int]]
     takes: tuple[int, int]
+    fetches: list[Fetch]
 
     @property
     def geometry(self) -> Geometry:
@@ -117,6 +123,12 @@ class Plan:
     def producer(self, vector: int) -> Issue:
         """The issue that drives a vector."""
         return self.issues[self.drives.issue[vector]]
+
+    @cached_property
+    def texts(self) -> np.ndarray:
+        """What the program declares that each fetch brings, uint8 [fetch, lane]."""
+        words = (f.words(self.program.texts[f.queue.name], self.geometry) for f in self.fetches)
+        return np.frombuffer(b"".join(words), np.uint8).reshape(-1, self.geometry.lanes)
 
     @cached_property
     def index(self) -> Index:
@@ -147,14 +159,14 @@ def memory_image(program: Program, images: int = 1) -> np.ndarray:
 def plan(program: Program) -> Plan:
     """Resolve a program. Raises GoldenError if it reads something undefined, IssueError if its texts do not run."""
     expansion = program.expand()
-    return _Planner(program, expansion.issues, expansion.cycles).plan()
+    return _Planner(program, expansion).plan()
 
 
 def execute(plan: Plan, memory: np.ndarray, inbox: tuple[np.ndarray, np.ndarray] | None = None) -> Result:
     """Run a plan over memory images, uint8 [image, 2M, W, S, 16]; the argument is not changed.
 
     inbox: for each hemisphere the vectors that wait in the input mailbox, uint8 [vector, image, lane]; oldest first.
-    Raises GoldenError if the program takes more of them than there are.
+    Raises GoldenError if the program takes more of them than there are, or fetches text that is not its own.
     """
     return _Run(plan, memory, inbox).result()
 
@@ -178,8 +190,8 @@ class _Plane:
 class _Planner:
     """Walks issues in time order and records steps."""
 
-    def __init__(self, program, issues, cycles):
-        self.program, self.geometry, self.issues, self.cycles = program, program.geometry, issues, cycles
+    def __init__(self, program, expansion):
+        self.program, self.geometry, self.expansion, self.issues = program, program.geometry, expansion, expansion.issues
         g = self.geometry
         self.steps: dict[tuple, list] = {}
         self.vector_level, self.word_level = [0], [0]
@@ -206,10 +218,11 @@ class _Planner:
         for now, issue in enumerate(self.issues):
             self.now, self.issue = now, issue
             walks[type(issue.instruction)](issue.instruction)
+        self._text(self.expansion.fetches)
         columns = self.superlanes, self.stream, self.cycle, self.boundary, self.source
         drives = Drives(*map(np.array, columns))
-        return Plan(self.program, self.issues, self.cycles, self._pack(), len(self.vector_level), len(self.word_level),
-                    self.constants, drives, self.emits, tuple(self.takes))
+        return Plan(self.program, self.issues, self.expansion.cycles, self._pack(), len(self.vector_level), len(self.word_level),
+                    self.constants, drives, self.emits, tuple(self.takes), self.expansion.fetches)
 
     def _pack(self):
         packed = []
@@ -566,6 +579,15 @@ class _Planner:
         self._step("take", 1, (h, self.takes[h], self._drive(i.stream, 1, timing.SXM_LOCAL_D_FUNC)))
         self.takes[h] += 1
 
+    # ---- queues ---------------------------------------------------------------------------------------------------
+
+    def _text(self, fetches):
+        """What queues fetch; after all drives, which it does not change."""
+        for number, fetch in enumerate(fetches):
+            self.issue = fetch
+            vectors = self._sample(fetch.instruction.stream)
+            self._step("text", self._level(vectors), (*vectors, number))
+
 
 def _diagonal(stream, cycle, boundary) -> int:
     """Key of the diagonal a value travels on, unique for each stream."""
@@ -675,6 +697,14 @@ class _Run:
         for h, inbox in enumerate(self.inbox):
             here = hemispheres == h
             self.vectors[out[here]] = inbox[numbers[here]]
+
+    def text(self, _, vectors, fetches):
+        differ = (self.vectors[vectors] != self.plan.texts[fetches][:, None]).any(axis=1)
+        if differ.any():
+            row = int(np.argmax(differ.any(axis=1)))
+            fetch, lane = self.plan.fetches[fetches[row]], int(np.argmax(differ[row]))
+            raise GoldenError(f"{fetch.queue.name} cycle {fetch.cycle}: {fetch.instruction} fetches something else than "
+                              f"instruction {fetch.first + 2 * (lane // LANES)} of the queue's text")
 
     def rotate(self, side, data, *out):
         self.vectors[np.stack(out, 1)] = sxm.rotate(self.vectors[data], side)

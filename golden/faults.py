@@ -107,6 +107,9 @@ class _Walk:
         for number, issue in enumerate(self.plan.issues):
             for superlane in range(issue.superlanes):   # those that are off sample nothing
                 self._issue(number, issue, superlane)
+        for fetch in self.plan.fetches:
+            for superlane in range(fetch.superlanes):
+                self._judge(fetch, superlane, fetch.instruction.stream)
         self.found.sightings.sort(key=lambda s: (s.host, s.cycle or 0))
         return self.found
 

@@ -13,6 +13,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.fault import StreamFault
+from hdl.fetch import FetchBeat, FetchTile, TextWord
 from hdl.host import CYCLE_BITS, HEMISPHERES, LEVEL_BITS, Host, Readback, axi_ports, axil_ports, mem_tile
 from hdl.icu import Icu
 from hdl.mem import MemTile, mem_host_port
@@ -82,16 +83,25 @@ def _queues(geometry: Geometry, group: int) -> list:
     return [q for q in geometry.queues if q.group == group and issue_width(q.kind)]
 
 
-def _buses(geometry: Geometry) -> dict[str, int]:
-    """Width of the issue bus of every queue of a Superlane's tiles, by port name."""
-    return {f"issue_{q.index}": issue_width(q.kind) for group in row_groups(geometry) for q in _queues(geometry, group)}
+def _row_queues(geometry: Geometry) -> list:
+    """Queues of a Superlane's tiles that have instructions of their own."""
+    return [q for group in row_groups(geometry) for q in _queues(geometry, group)]
+
+
+def _buses(queue) -> dict:
+    """Members of a Superlane for a queue of its tiles."""
+    n = queue.index
+    return {f"issue_{n}_in": In(issue_width(queue.kind)), f"issue_{n}_out": Out(issue_width(queue.kind)),
+            f"fetch_{n}_in": In(FetchBeat()), f"fetch_{n}_out": Out(FetchBeat()),
+            f"text_{n}_in": In(TextWord()), f"text_{n}_out": Out(TextWord())}
 
 
 class Superlane(wiring.Component):
     """One superlane from the west SXM to the east SXM: MEM and VXM tiles, and the monitors of the boundaries between.
 
     e_in, w_in: stream registers of the SXMs: eastward at the west end, westward at the east end. e_out, w_out: stream
-    registers of the outermost tiles. issue_<q>_in, issue_<q>_out: issue bus of queue q from the south and to the north.
+    registers of the outermost tiles. issue_<q>_in, issue_<q>_out: issue bus of queue q from the south and to the north;
+    fetch_<q>_in, fetch_<q>_out: its fetch beats, likewise; text_<q>_in, text_<q>_out: its text from the north and to the south.
     error, bank_conflict: one bit for each group of :func:`row_groups`. report: of all its tiles, one cycle after them.
     superlane: position of this one.
 
@@ -102,11 +112,9 @@ class Superlane(wiring.Component):
     def __init__(self, *, geometry: Geometry, tiles: tuple[type, ...], monitors: bool, faults: bool):
         self.geometry, self.tiles, self.monitors, self.faults = geometry, tiles, monitors, faults
         port = mem_host_port(geometry).members
-        buses = _buses(geometry)
         super().__init__({
             "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
-            **{f"{name}_in": In(width) for name, width in buses.items()},
-            **{f"{name}_out": Out(width) for name, width in buses.items()},
+            **{name: member for queue in _row_queues(geometry) for name, member in _buses(queue).items()},
             "error": Out(len(tiles)), "bank_conflict": Out(len(tiles)), "report": Out(PlacedReport()),
             "superlane": In(POSITION_BITS),
             "tile": In(2 * geometry.mem_groups), "select": In(port["select"].shape), "write": In(1),
@@ -126,10 +134,11 @@ class Superlane(wiring.Component):
             for i, queue in enumerate(_queues(g, group)):
                 m.d.comb += [tile.issue_in[i].eq(getattr(self, f"issue_{queue.index}_in")),
                              getattr(self, f"issue_{queue.index}_out").eq(tile.issue_out[i])]
-        m.d.comb += self.error.eq(Cat(tile.error for tile in row.values()))
+        texts = {group: self._text(m, group, tile) for group, tile in row.items()}
+        m.d.comb += self.error.eq(Cat(tile.error | texts[group].error for group, tile in row.items()))
         for group, _, _ in _mem_groups(g):
             m.d.comb += self.bank_conflict[group - groups[0]].eq(row[group].bank_conflict)
-        self._reports(m, row)
+        self._reports(m, [*row.items(), *texts.items()])
         self._memories(m, row)
         if self.monitors:
             east = [self.e_in, *(tile.e_out for tile in row.values())]
@@ -150,11 +159,21 @@ class Superlane(wiring.Component):
         wiring.connect(m, row[-1].e_out, wiring.flipped(self.e_out))
         wiring.connect(m, row[0].w_out, wiring.flipped(self.w_out))
 
-    def _reports(self, m, row):
-        m.submodules.collector = collector = stamp(Collector, count=len(row))
-        for source, (group, tile) in zip(collector.sources, row.items(), strict=True):
+    def _reports(self, m, tiles):
+        m.submodules.collector = collector = stamp(Collector, count=len(tiles))
+        for source, (group, tile) in zip(collector.sources, tiles, strict=True):
             place(m, tile.report, source, group=group, superlane=self.superlane)
         wiring.connect(m, collector.out, wiring.flipped(self.report))
+
+    def _text(self, m, group, tile):
+        """The way of text beside a tile."""
+        queues = _queues(self.geometry, group)
+        m.submodules[f"text_{group}"] = text = stamp(FetchTile, queues=len(queues))
+        _share(text, e_in=tile.e_in, w_in=tile.w_in)
+        for name in ("fetch", "text"):
+            for way in ("in", "out"):
+                _share(text, **{f"{name}_{way}": [getattr(self, f"{name}_{queue.index}_{way}") for queue in queues]})
+        return text
 
     def _memories(self, m, row):
         """The host's way to MEM, and the numbers by which simulation knows the memories."""
@@ -232,15 +251,20 @@ class Chip(wiring.Component):
         return tuple(list(side) for side in zip(*sides))
 
     def _instructions(self, m, icu, rows, columns):
-        """North, from the queues through the superlanes; SXMs and MXMs hand theirs on by themselves."""
-        for name in _buses(self.geometry):
-            m.d.comb += getattr(rows[0], f"{name}_in").eq(getattr(icu, name))
+        """North, from the queues through the superlanes, and fetched text south; SXMs and MXMs hand theirs on by
+        themselves."""
+        for n in (queue.index for queue in _row_queues(self.geometry)):
             for south, north in zip(rows, rows[1:]):
-                _share(north, **{f"{name}_in": getattr(south, f"{name}_out")})
+                _share(north, **{f"{name}_{n}_in": getattr(south, f"{name}_{n}_out") for name in ("issue", "fetch")})
+                _share(south, **{f"text_{n}_in": getattr(north, f"text_{n}_out")})
+            _share(rows[0], **{f"{name}_{n}_in": getattr(icu, f"{name}_{n}") for name in ("issue", "fetch")})
+            _share(icu, **{f"text_{n}": getattr(rows[0], f"text_{n}_out")})
         for group, column in columns.items():
-            queues = _queues(self.geometry, group)
-            m.d.comb += [port.eq(getattr(icu, f"issue_{queue.index}"))
-                         for port, queue in zip(column.issue_in, queues, strict=True)]
+            for i, queue in enumerate(_queues(self.geometry, group)):
+                n = queue.index
+                m.d.comb += column.issue_in[i].eq(getattr(icu, f"issue_{n}"))
+                wiring.connect(m, getattr(icu, f"fetch_{n}"), column.fetch_in[i])
+                wiring.connect(m, column.text_out[i], getattr(icu, f"text_{n}"))
 
     def _host(self, m, host, icu):
         """The host port's buses and the control of a run."""
@@ -249,7 +273,7 @@ class Chip(wiring.Component):
         m.d.comb += [
             self.running.eq(host.running), self.cycle.eq(host.cycle),
             *(getattr(icu, name).eq(getattr(host, name)) for name in ("start", "stop", "clear_queues")),
-            *(getattr(host, name).eq(getattr(icu, name)) for name in ("halted", "parked", "underrun", "illegal")),
+            *(getattr(host, name).eq(getattr(icu, name)) for name in ("halted", "parked", "underrun", "illegal", "overflow")),
         ]
 
     def _errors(self, m, host, rows, columns):
@@ -266,9 +290,9 @@ class Chip(wiring.Component):
         for row, source in zip(rows, last.sources):
             wiring.connect(m, row.report, source)
         for (group, column), source in zip(columns.items(), last.sources[len(rows):], strict=True):
-            m.submodules[f"collector_{group}"] = collector = stamp(Collector, count=len(rows))
-            for k, report in enumerate(column.report):
-                place(m, report, collector.sources[k], group=group, superlane=k)
+            m.submodules[f"collector_{group}"] = collector = stamp(Collector, count=2 * len(rows))
+            for i, report in enumerate((*column.report, *column.text_report)):
+                place(m, report, collector.sources[i], group=group, superlane=i % len(rows))
             wiring.connect(m, collector.out, source)
         wiring.connect(m, last.out, host.report)
 

@@ -85,6 +85,7 @@ def run_ports(geometry: Geometry) -> dict:
     return {
         "start": Out(1), "stop": Out(1), "running": Out(1), "cycle": Out(CYCLE_BITS), "clear_queues": Out(1),
         "halted": In(queues), "parked": In(queues), "underrun": In(queues), "illegal": In(queues),
+        "overflow": In(queues),
         "undriven": In(groups), "bank_conflict": In(groups),
         "mail_pop": Out(HEMISPHERES), "mail_push": Out(HEMISPHERES), "mail_clear": Out(1),
         "mail_waiting": In(HEMISPHERES * LEVEL_BITS), "mail_held": In(HEMISPHERES * LEVEL_BITS),
@@ -180,7 +181,7 @@ class HostMemory(wiring.Component):
         """Response that an access to the burst's current address gets; refused_mail: if it is one to a mailbox."""
         g, address = self.geometry, burst.address
         word, superlane, mem_slice = (_slice(address, _MEMORY[f]) for f in ("word", "superlane", "slice"))
-        queue, reserved = (_slice(address, _QUEUES[f]) for f in ("queue", "reserved"))
+        queue, entry, reserved = (_slice(address, _QUEUES[f]) for f in ("queue", "entry", "reserved"))
         free = Cat(_slice(address, _MAILBOXES[f]) for f in ("reserved_low", "reserved"))
         inside, refused, response = Signal(), Signal(), Signal(2, name=f"{name}_response")
         m.d.comb += refused.eq(burst.refused | self.locked)
@@ -188,7 +189,7 @@ class HostMemory(wiring.Component):
             with m.Case(hostmap.MEMORY):
                 m.d.comb += inside.eq((word < g.words) & (superlane < g.superlanes) & (mem_slice < g.mem_slices))
             with m.Case(hostmap.QUEUES):
-                m.d.comb += inside.eq((queue < len(g.queues)) & (reserved == 0))
+                m.d.comb += inside.eq((queue < len(g.queues)) & (entry < QUEUE_DEPTH) & (reserved == 0))
             with m.Case(hostmap.MAILBOXES):
                 m.d.comb += [inside.eq((superlane < g.superlanes) & (free == 0)),
                              refused.eq(burst.refused | inside & refused_mail)]
@@ -355,7 +356,7 @@ class HostControl(wiring.Component):
     cycle: number of the cycle while running, then done. clear_queues: one cycle. locked: the memories belong to the run
     (from the start command on).
 
-    One bit for each queue: halted and parked are levels; underrun and illegal are pulses. One bit for each group:
+    One bit for each queue: halted and parked are levels; underrun, illegal and overflow are pulses. One bit for each group:
     undriven and bank_conflict, pulses. A Halt issued in cycle t shows in halted from t+1 on. A launch ends drain(geometry)
     cycles after the last Halt; cycle 0 of the next one is the cycle after. A run ends with its last launch, or in the cycle
     of the watchdog register.
@@ -505,7 +506,7 @@ class HostControl(wiring.Component):
 
     def _errors(self, m, clear, expired, values):
         status, watchdog = hostmap.register("STATUS"), Signal()
-        for pulses, name in ((self.underrun, "UNDERRUN"), (self.illegal, "ILLEGAL")):
+        for pulses, name in ((self.underrun, "UNDERRUN"), (self.illegal, "ILLEGAL"), (self.overflow, "OVERFLOW")):
             self._first_queue(m, pulses, hostmap.register(name), values[name])
         for pulses, name in ((self.undriven, "UNDRIVEN"), (self.bank_conflict, "BANK_CONFLICT"),
                              (Cat(self.mail_full, self.mail_empty), "MAILBOX_ERROR")):
@@ -520,7 +521,7 @@ class HostControl(wiring.Component):
         with m.If(clear):
             m.d.sync += [watchdog.eq(0), *(values[r.name].eq(0) for r in hostmap.REGISTERS if r.sticky)]
         summary = {"watchdog": watchdog, **{name.lower(): values[name].any() for name in
-                                            ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT")},
+                                            ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT", "OVERFLOW")},
                    "mailbox": values["MAILBOX_ERROR"].any(), "ecc_corrected": values["ECC_CORRECTED"].any(),
                    "ecc_double": values["ECC_DOUBLE"].any()}
         m.d.comb += [values["STATUS"][status.field(name).lo].eq(bit) for name, bit in summary.items()]

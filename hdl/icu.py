@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.decode import fields
+from hdl.fetch import FetchBeat, TextWord
 from hdl.mem import HostPort
 from hdl.outer_loop import COUNT_BITS, OuterLoop
 from hdl.sram import ID_BITS, Sram
@@ -21,6 +22,7 @@ from isa.instructions import (
     Countdown,
     DataType,
     Halt,
+    Ifetch,
     Iterations,
     LoadWeights,
     Nop,
@@ -46,27 +48,32 @@ def text_host_port() -> HostPort:
 
 
 class IcuQueue(wiring.Component):
-    """One instruction queue: text memory of QUEUE_DEPTH instructions and its issue logic.
+    """One instruction queue: text memory of QUEUE_DEPTH instructions, its issue logic, and the engine of Ifetch.
 
     start: one cycle, the one before cycle 0. stop: the last cycle of a run; nothing issues from the next one on. Every
-    start begins at entry 0 with clean state; the text stays.
+    start begins at entry 0 with clean state; the text that the host wrote stays. The entries above it are a ring, empty at
+    each start, through which fetched text goes: it is issued after the host's, in the order in which it came.
     issue: bits 0 .. issue_width(kind)-1 of the instruction that issues in this cycle; opcode 0 if there is none. NOP,
-    Repeat, Countdown, Iterations, Sync, Notify and Halt stay inside. Bursts come as one instruction with n = 1 in each
-    cycle, those of fp16 in every second one. A queue that has ended (Halt, under-run, stop) with superlanes off issues a
-    Config of all superlanes in the next cycle, so that every start finds them on. Absent for kinds without instructions of
-    their own.
+    Repeat, Countdown, Iterations, Sync, Notify, Ifetch and Halt stay inside. Bursts come as one instruction with n = 1 in
+    each cycle, those of fp16 in every second one. A queue that has ended (Halt, under-run, stop) with superlanes off issues a
+    Config of all superlanes in the next cycle, so that every start finds them on.
+    fetch: to the FetchTiles. An Ifetch of n pairs at T sends one in T + 2S*p and T + 2S*p + 1 for each pair p, whatever the
+    queue issues meanwhile, and is under way for 2S*n cycles. text: from there; a word of cycle t may issue in t+2. issue,
+    fetch and text are absent for kinds without instructions of their own, which do not know Ifetch.
     notify: the queue issues Notify. wake: comes barrier - 1 cycles after a Notify and releases the queue if it was
     parked at or before that Notify, so that its next instruction issues barrier cycles after it.
     halted, from the cycle after Halt, and parked, from the cycle after Sync: levels.
-    underrun: 1 for one cycle if the queue is empty (beyond its text, or an entry of opcode 0); it then stops, but is
-    not halted.
-    illegal: 1 for each instruction that this queue does not know, a count of 0, a Repeat that repeats nothing or is
+    underrun: 1 for one cycle if the queue is empty (beyond its text, fetched text that has not come, or an entry of opcode
+    0); it then stops, but is not halted. overflow: 1 in the cycle after a word of text that came when the ring was full; the
+    word is lost.
+    illegal: 1 for each instruction that this queue does not know, an Ifetch while another one is under way, a count of 0, a
+    Repeat that repeats nothing or is
     faster than its burst, a Countdown that follows no Repeat, is shorter than its body or has a stride for an address
     that the body lacks, an Iterations that follows no Countdown or does less than two, and a Config of more superlanes than
     there are; such an instruction takes one cycle and issues nothing.
 
     host: see :class:`hdl.mem.HostPort`, not during a run. Writing entry i makes the text i + 1 instructions long;
-    clear makes it empty; sim_load = 1 at a clock edge makes it QUEUE_DEPTH long (what was not loaded is unknown).
+    clear makes it empty; what simulation loads leaves its length as it is.
     id: SRAM id (isa.hostmap.queue_sram_id). sim_load, sim_dump: see sim/rtl/lpu_sram.v.
     """
 
@@ -78,15 +85,15 @@ class IcuQueue(wiring.Component):
         self.burst = next((cls for cls in unit_instructions(kind) if "n" in layout(cls)), None)
         super().__init__({
             "start": In(1), "stop": In(1), "clear": In(1), "notify": Out(1), "wake": In(1),
-            "halted": Out(1), "parked": Out(1), "underrun": Out(1), "illegal": Out(1),
+            "halted": Out(1), "parked": Out(1), "underrun": Out(1), "illegal": Out(1), "overflow": Out(1),
             "host": In(text_host_port()), "id": In(ID_BITS), "sim_load": In(1), "sim_dump": In(1),
-            **({"issue": Out(self.width)} if self.width else {}),
+            **({"issue": Out(self.width), "fetch": Out(FetchBeat()), "text": In(TextWord())} if self.width else {}),
         })
 
     def elaborate(self, platform):
         m = Module()
         self._state()
-        self._fetch(m)
+        self._text(m)
         with m.If(self.active):
             with m.If(self.parked):
                 self._park(m)
@@ -106,6 +113,7 @@ class IcuQueue(wiring.Component):
             self._bodies(m)
         if self.width:
             self._issue(m)
+            self._engine(m)
         with m.If(self.start):   # last: it wins
             m.d.sync += [self.active.eq(1), self.halted.eq(0), self.parked.eq(0), self.wait.eq(0), self.again.eq(0),
                          self.beats.eq(0), *(flag.eq(0) for flag in self.flags)]
@@ -132,30 +140,70 @@ class IcuQueue(wiring.Component):
         self.outer = OuterLoop(self.geometry) if self.kind is QueueKind.MEM else None
         self.flags = [self.repeatable, *((self.outer.looped, self.outer.counted) if self.outer else ())]
         self.some_off = Signal()                     # the last Config has left superlanes off
+        self.fetching = Signal()                         # an Ifetch is under way
+        self.fetches = Signal()                            # takes one in this cycle
         self.parked_for = Signal(range(timing.barrier(self.geometry)), reset_less=True)
 
-    def _fetch(self, m):
-        """Text memory: head follows one cycle after start and after every consumed instruction."""
-        m.submodules.text = text = Sram(width=TEXT_BITS, depth=QUEUE_DEPTH)
+    def _text(self, m):
+        """Text memory: the host's part and the ring behind it. head follows one cycle after start, after every consumed
+        instruction, and after text that the queue has waited for."""
+        m.submodules.memory = memory = Sram(width=TEXT_BITS, depth=QUEUE_DEPTH)
         length, entry, following = (Signal(ENTRY_BITS + 1, name=name) for name in ("length", "entry", "following"))
-        host, answering, fetch = self.host, Signal(), Signal()
+        host, answering, taking, there = self.host, Signal(), Signal(), Signal()
+        of_host, entering, tail, held = Signal(), Signal(), length, Const(0)
+        if self.width:
+            entering, tail, held = self._ring(m, length, leaving=taking & ~of_host)
         m.d.comb += [
-            fetch.eq(self.start | self.consume), entry.eq(Mux(self.start, 0, following)),
-            text.r_en.eq(fetch | host.valid & ~host.write),
-            text.r_addr.eq(Mux(fetch, entry, host.address)[:ENTRY_BITS]),
-            text.w_en.eq(host.valid & host.write), text.w_addr.eq(host.address), text.w_data.eq(host.wdata),
-            text.id.eq(self.id), text.sim_load.eq(self.sim_load), text.sim_dump.eq(self.sim_dump),
-            self.head.eq(text.r_data), host.rdata.eq(Mux(answering, text.r_data, 0)),
+            entry.eq(Mux(self.start, 0, following)), of_host.eq(entry < length), there.eq(of_host | ~self.start & held.any()),
+            taking.eq((self.start | self.active & (self.consume | ~self.filled)) & there),
+            memory.r_en.eq(taking | host.valid & ~host.write),
+            memory.r_addr.eq(Mux(taking, entry, host.address)[:ENTRY_BITS]),
+            memory.w_en.eq(entering | host.valid & host.write),
+            memory.w_addr.eq(Mux(entering, tail, host.address)[:ENTRY_BITS]),
+            memory.w_data.eq(Mux(entering, self.text.word[:TEXT_BITS], host.wdata) if self.width else host.wdata),
+            memory.id.eq(self.id), memory.sim_load.eq(self.sim_load), memory.sim_dump.eq(self.sim_dump),
+            self.head.eq(memory.r_data), host.rdata.eq(Mux(answering, memory.r_data, 0)),
         ]
         m.d.sync += answering.eq(host.valid & ~host.write)
-        with m.If(fetch):
-            m.d.sync += [following.eq(entry + 1), self.filled.eq(entry < length)]
-        with m.If(self.sim_load):
-            m.d.sync += length.eq(QUEUE_DEPTH)
-        with m.Elif(self.clear):
+        with m.If(self.start | self.consume | taking):
+            m.d.sync += [following.eq(Mux(taking, _behind(entry, length), entry)), self.filled.eq(taking)]
+        with m.If(self.clear):
             m.d.sync += length.eq(0)
-        with m.Elif(text.w_en):
+        with m.Elif(host.valid & host.write):
             m.d.sync += length.eq(host.address + 1)
+
+    def _ring(self, m, length, *, leaving):
+        """The ring of fetched text. Returns (a word enters in this cycle, its entry, how many words there are)."""
+        entering, full = Signal(), Signal()
+        tail, held = Signal(ENTRY_BITS + 1), Signal(ENTRY_BITS + 1)
+        m.d.comb += [full.eq(held + length == QUEUE_DEPTH), entering.eq(self.text.valid & ~full)]
+        m.d.sync += self.overflow.eq(self.text.valid & full)
+        with m.If(entering):
+            m.d.sync += tail.eq(_behind(tail, length))
+        with m.If(entering ^ leaving):
+            m.d.sync += held.eq(Mux(entering, held + 1, held - 1))
+        with m.If(self.start):
+            m.d.sync += [tail.eq(length), held.eq(0)]
+        return entering, tail, held
+
+    def _engine(self, m):
+        """Send the beats of an Ifetch."""
+        last = timing.fetch_length(self.geometry) - 1
+        pairs, phase = Signal(COUNT_BITS, reset_less=True), Signal(range(last + 1), reset_less=True)
+        stream = Signal(len(self.fetch.stream), reset_less=True)
+        field = fields(Ifetch, self.head)
+        m.d.comb += [
+            self.fetch.valid.eq(self.fetches | self.fetching & (phase < 2)),
+            self.fetch.stream.eq(Mux(self.fetches, field["stream"], stream)),
+        ]
+        with m.If(self.fetches):
+            m.d.sync += [self.fetching.eq(1), pairs.eq(field["n"]), phase.eq(1), stream.eq(field["stream"])]
+        with m.Elif(self.fetching & (phase == last)):
+            m.d.sync += [self.fetching.eq(pairs != 1), pairs.eq(pairs - 1), phase.eq(0)]
+        with m.Elif(self.fetching):
+            m.d.sync += phase.eq(phase + 1)
+        with m.If(self.start | self.stop):
+            m.d.sync += self.fetching.eq(0)
 
     def _park(self, m):
         enough = timing.barrier(self.geometry) - 2   # cycles that a queue in time has been parked when it is woken
@@ -192,6 +240,8 @@ class IcuQueue(wiring.Component):
             if self.width:
                 with m.Case(Config.OPCODE):
                     self._decode_config(m)
+                with m.Case(Ifetch.OPCODE):
+                    self._decode_ifetch(m)
                 with m.Case(*(cls.OPCODE for cls in unit_instructions(self.kind) if cls is not Config)):
                     self._decode_unit(m)
             with m.Default():
@@ -247,6 +297,13 @@ class IcuQueue(wiring.Component):
             m.d.sync += self.wait.eq(self.outer.rest - 1)
         with m.Else():
             self._refuse(m)
+
+    def _decode_ifetch(self, m):
+        with m.If(self.fetching | (fields(Ifetch, self.head)["n"] == 0)):
+            self._refuse(m)
+        with m.Else():
+            self._take(m)
+            m.d.comb += self.fetches.eq(1)
 
     def _decode_unit(self, m):
         with m.If(self._duration(self.head) == 0):
@@ -347,8 +404,8 @@ class IcuQueue(wiring.Component):
 class Icu(wiring.Component):
     """All instruction queues of a chip and the barrier between them.
 
-    start, stop, clear_queues: to all queues, see :class:`IcuQueue`. halted, parked, underrun, illegal: one bit for
-    each queue, numbered as in Geometry.queues. issue_<index>: issue bus of a queue (see :meth:`issue_of`), absent for
+    start, stop, clear_queues: to all queues, see :class:`IcuQueue`. halted, parked, underrun, illegal, overflow: one bit for
+    each queue, numbered as in Geometry.queues. issue_<index>, fetch_<index>, text_<index>: buses of a queue, absent for
     kinds without instructions of their own.
 
     Host: queue has a 1 for the queue accessed in this cycle, at most one; address, write, data as in
@@ -358,17 +415,14 @@ class Icu(wiring.Component):
     def __init__(self, *, geometry: Geometry):
         self.geometry = geometry
         count = len(geometry.queues)
-        buses = {_bus(queue): Out(issue_width(queue.kind)) for queue in geometry.queues if issue_width(queue.kind)}
+        buses = {name: member for queue in geometry.queues if issue_width(queue.kind) for name, member in _buses(queue).items()}
         super().__init__({
             "start": In(1), "stop": In(1), "clear_queues": In(1),
             "halted": Out(count), "parked": Out(count), "underrun": Out(count), "illegal": Out(count),
+            "overflow": Out(count),
             "queue": In(count), "address": In(ENTRY_BITS), "write": In(1), "data": In(TEXT_BITS),
             "read_data": Out(TEXT_BITS), "sim_load": In(1), "sim_dump": In(1), **buses,
         })
-
-    def issue_of(self, queue: Queue) -> Signal | None:
-        """The issue bus of a queue; None if its kind has no instructions of its own."""
-        return getattr(self, _bus(queue), None)
 
     def elaborate(self, platform):
         m = Module()
@@ -380,8 +434,10 @@ class Icu(wiring.Component):
         for i, (queue, part) in enumerate(zip(self.geometry.queues, queues)):
             m.submodules[f"queue_{i}"] = part
             self._connect(m, i, part, wake=line[-1], id=queue_sram_id(self.geometry, i))
-            if self.issue_of(queue) is not None:
-                m.d.comb += self.issue_of(queue).eq(part.issue)
+            if issue_width(queue.kind):
+                m.d.comb += getattr(self, f"issue_{i}").eq(part.issue)
+                wiring.connect(m, part.fetch, wiring.flipped(getattr(self, f"fetch_{i}")))
+                wiring.connect(m, wiring.flipped(getattr(self, f"text_{i}")), part.text)
         with m.If(reading.any()):
             for i, part in enumerate(queues):
                 with m.If(reading[i]):
@@ -392,15 +448,22 @@ class Icu(wiring.Component):
         m.d.comb += [
             part.start.eq(self.start), part.stop.eq(self.stop), part.clear.eq(self.clear_queues),
             self.halted[i].eq(part.halted), self.parked[i].eq(part.parked),
-            self.underrun[i].eq(part.underrun), self.illegal[i].eq(part.illegal),
+            self.underrun[i].eq(part.underrun), self.illegal[i].eq(part.illegal), self.overflow[i].eq(part.overflow),
             part.host.valid.eq(self.queue[i]), part.host.write.eq(self.write), part.host.address.eq(self.address),
             part.host.wdata.eq(self.data), part.sim_load.eq(self.sim_load), part.sim_dump.eq(self.sim_dump),
             *(getattr(part, name).eq(value) for name, value in inputs.items()),
         ]
 
 
-def _bus(queue: Queue) -> str:
-    return f"issue_{queue.index}"
+def _buses(queue: Queue) -> dict:
+    """Members of an Icu for a queue that has instructions of its own."""
+    return {f"issue_{queue.index}": Out(issue_width(queue.kind)), f"fetch_{queue.index}": Out(FetchBeat()),
+            f"text_{queue.index}": In(TextWord())}
+
+
+def _behind(entry: Value, length: Value) -> Value:
+    """The entry after one: the ring begins behind the host's text, which is ``length`` instructions long."""
+    return Mux(entry == QUEUE_DEPTH - 1, length, entry + 1)
 
 
 def _replace(word: Value, cls: type, changes: dict[str, Value]) -> Value:

@@ -1,9 +1,10 @@
 """Static rules of the machine: refuses a program that reads something undefined or uses one resource twice.
 
-:func:`check` walks all issues of a program. Rules of the queues themselves (Halt, Repeat, Sync, depth) are those of
+:func:`check` walks all issues of a program. Rules of the queues themselves (Halt, Repeat, Sync, Ifetch, depth) are those of
 :mod:`isa.issue`, ranges of fields those of :mod:`isa.instructions`; here are the rules between instructions:
 
 - two instructions never drive one stream at one boundary in one cycle; every sampled stream is driven;
+- what Ifetch samples is driven, too;
 - a word is written, in the image or declared zeroed before it is read; Gather and Scatter need their whole range so;
 - a read and a write in one instruction use different banks, at each repetition;
 - an ALU has one result a cycle; a register or accumulator entry is read only after its first result of the run;
@@ -30,6 +31,7 @@ from .instructions import (
     Distribute,
     Emit,
     Gather,
+    Ifetch,
     InstallWeights,
     LoadWeights,
     Permute,
@@ -46,7 +48,7 @@ from .instructions import (
     in_tandem,
     neighbour,
 )
-from .issue import Expansion, Issue, IssueError
+from .issue import Expansion, Fetch, Issue, IssueError
 from .program import Program, ProgramError
 
 
@@ -63,14 +65,14 @@ def check(program: Program) -> Expansion:
         raise CheckError(str(e)) from None
     if program.cycles not in (None, expansion.cycles):
         raise CheckError(f"the program says that it takes {program.cycles} cycles, its texts take {expansion.cycles}")
-    _Streams(program.geometry).check(expansion.issues)
+    _Streams(program.geometry).check(expansion.issues, expansion.fetches)
     _Memory(program).check(expansion.issues)
     _check_registers(expansion.issues)
     _check_planes(program.geometry, expansion.issues)
     return expansion
 
 
-def describe(issue: Issue) -> str:
+def describe(issue: Issue | Fetch) -> str:
     """Queue, issue cycle and instruction, as errors name them."""
     return f"{issue.queue.name} cycle {issue.cycle}: {issue.instruction}"
 
@@ -94,7 +96,7 @@ def samples(instruction) -> tuple[tuple[int, int], ...]:
             return ((instruction.stream, LANES),)
         case Activate():
             return ((instruction.stream, instruction.type.size),)
-        case Shift() | Rotate() | Emit():
+        case Shift() | Rotate() | Emit() | Ifetch():
             return ((instruction.stream, 1),)
         case Permute():
             return ((instruction.stream, 1), (instruction.map_stream, 2))
@@ -149,13 +151,13 @@ class _Streams:
         self.geometry = geometry
         self.driven: dict[tuple[int, int], dict[int, Issue]] = {}
 
-    def check(self, issues: list[Issue]):
+    def check(self, issues: list[Issue], fetches: list[Fetch]):
         acting = [issue for issue in issues if issue.superlanes]
         for issue in acting:
             group = drives(issue.instruction)
             if group:
                 self._drive(issue, *group)
-        for issue in acting:
+        for issue in (*acting, *fetches):
             for group in samples(issue.instruction):
                 self._sample(issue, *group)
 

@@ -15,7 +15,7 @@ ALUS = ALU_ROWS * ALU_COLUMNS   # VXM ALUs of one lane
 PLANES = 4            # MXM planes, two of each hemisphere
 ACCUMULATORS = 64     # accumulator entries of one plane
 SLICES_PER_GROUP = 4  # MEM slices that share one hop
-QUEUE_DEPTH = 4096    # instructions of one queue, until Ifetch exists
+QUEUE_DEPTH = 256     # instructions in one queue at a time; Ifetch brings more
 HEMISPHERES = ("W", "E")
 WEST, EAST = 0, 1
 

@@ -309,6 +309,19 @@ class Config(Instruction):
     superlanes: int = _bits(8, 5, "superlanes that are on, at most S")
 
 
+@_instruction(0x07, *UNIT_KINDS)
+class Ifetch(Instruction):
+    """Fetch n pairs of vectors of text from a stream; the queue goes on issuing meanwhile.
+
+    Vector v (0 or 1) of pair p is sampled like the operand of an instruction dispatched at T + 2S*p + v. The word of
+    superlane k in it becomes instruction 2S*p + 2k + v of those fetched, behind all that is in the queue; number i may
+    issue from T + d_func + i on. A queue runs one Ifetch at a time: the next one may issue at T + 2S*n.
+    """
+
+    stream: int = _stream(8, "stream sampled")
+    n: int = _bits(14, 16, "pairs of vectors", low=1)
+
+
 # ---- MEM ----------------------------------------------------------------------------------------------------------
 
 _ADDRESS, _STRIDE = 13, 14
@@ -606,10 +619,10 @@ class Take(Instruction):
 
 BUILT = tuple(_BY_OPCODE.values())
 LOOPS = frozenset({Repeat, Countdown, Iterations})   # kept by the queue, no issue slot
+KEPT = LOOPS | {Ifetch}                              # kept by the queue, besides what every queue keeps
 
 # name: (opcode, queues, what it will do)
 NOT_BUILT = {
-    "Ifetch": (0x07, "every", "fetch instruction text from a stream"),
     "Send": (0xB0, "C2C", "send a vector over a link"),
     "Receive": (0xB1, "C2C", "receive a vector from a link"),
     "Deskew": (0xB2, "DESKEW", "align issue with the hardware counter"),
@@ -670,8 +683,8 @@ def _extract(word: int, spec: Bits) -> int:
 
 
 def unit_instructions(kind: QueueKind) -> tuple[type, ...]:
-    """Instructions that a queue of this kind sends to its unit (the ICU keeps loops and the ones every queue has)."""
-    return tuple(cls for cls in BUILT if kind in cls.QUEUES and cls.QUEUES != ALL_KINDS and cls not in LOOPS)
+    """Instructions that a queue of this kind sends to its unit (the ICU keeps loops, Ifetch and the ones every queue has)."""
+    return tuple(cls for cls in BUILT if kind in cls.QUEUES and cls.QUEUES != ALL_KINDS and cls not in KEPT)
 
 
 def issue_width(kind: QueueKind) -> int:

@@ -1,21 +1,26 @@
 """When every instruction issues: queue texts expanded into issues at exact cycles.
 
 All queues start at cycle 0. NOP, Repeat, bursts, Sync/Notify, Halt and Config are resolved here, so that the golden model,
-the static checker, the disassembler and the benches see one plain list of (queue, cycle, instruction, superlanes).
+the static checker, the disassembler and the benches see one plain list of (queue, cycle, instruction, superlanes). So is
+Ifetch: a text is all that a queue ever issues, in order; its first part is in the queue before the run, the rest comes by
+the text's Ifetches.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from dataclasses import field as with_default
 
 from . import timing
 from .geometry import QUEUE_DEPTH, Geometry, Queue, QueueKind
 from .instructions import (
+    WORD_BYTES,
     Accumulate,
     Activate,
     Config,
     Countdown,
     Gather,
     Halt,
+    Ifetch,
     Instruction,
     Iterations,
     LoadWeights,
@@ -27,6 +32,7 @@ from .instructions import (
     Scatter,
     Sync,
     Write,
+    encode,
 )
 
 
@@ -50,46 +56,104 @@ class Issue:
     superlanes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """One vector of text on its way into a queue.
+
+    Like an :class:`Issue` of its Ifetch, with n = 1, in the cycle whose operands it is sampled with; entry: position of that
+    Ifetch in the text. first: position of what superlane 0 brings; superlane k brings position first + 2k. Positions
+    beyond the end of the text are padding, words of zeros. superlanes: all of them, for no Config concerns text.
+    """
+
+    queue: Queue
+    cycle: int
+    instruction: Instruction
+    entry: int
+    first: int
+    superlanes: int
+
+    def words(self, text: list[Instruction], geometry: Geometry) -> bytes:
+        """What the vector holds, 16 bytes a superlane. text: that of the queue."""
+        places = range(self.first, self.first + timing.fetch_length(geometry), 2)
+        return b"".join(encode(text[i]) if i < len(text) else bytes(WORD_BYTES) for i in places)
+
+
 @dataclass
 class _Walk:
-    """One queue on its way through its text."""
+    """One queue on its way through its text.
+
+    superlanes: how many are on. preload: how many instructions are in the queue at the start; room: how many more it holds.
+    reached: for each instruction the cycle in which the queue needs it. entered: cycles in which fetched instructions enter
+    the queue's ring, and the entries of their Ifetches. fetched: first cycle after the Ifetch under way.
+    """
 
     queue: Queue
     text: list
     superlanes: int
+    preload: int
+    room: int
     entry: int = 0
     cycle: int = 0
     parked: int | None = None
     halted: int | None = None
+    reached: list[int] = with_default(default_factory=list)
+    entered: list[tuple[int, int]] = with_default(default_factory=list)
+    fetches: list[Fetch] = with_default(default_factory=list)
+    fetched: int = 0
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """Result of :func:`expand`: issues in (cycle, queue) order, cycle of each queue's Halt, total cycles."""
+    """Result of :func:`expand`: issues in (cycle, queue) order, cycle of each queue's Halt, total cycles.
+
+    fetches: vectors of text, in the same order. reached: for each queue with a text the cycles in which it needs its
+    instructions.
+    """
 
     issues: list[Issue]
     halts: dict[str, int]
     cycles: int
+    fetches: list[Fetch]
+    reached: dict[str, list[int]]
 
 
-def expand(texts: dict[str, list[Instruction]], geometry: Geometry) -> Expansion:
+def expand(texts: dict[str, list[Instruction]], geometry: Geometry, preloads: Mapping[str, int] | None = None, *,
+           depth: int | None = None) -> Expansion:
     """Expand the texts of all queues. Queues without a text hold nothing but a Halt.
 
+    preloads: how many instructions of a text are in its queue before the run, for those queues where it is not all of them.
+    depth: instructions of one queue, by default those of the hardware; more for texts of which it is not decided yet how they
+    get into their queues.
     Raises IssueError for a text without Halt, an unrepeatable Repeat, a Sync that nothing releases, a Notify that
-    comes before a queue has reached its Sync, and more than QUEUE_DEPTH instructions.
+    comes before a queue has reached its Sync, more instructions before the run than a queue has room for, and for text that comes
+    too late or not at all, finds no room in the queue, or is fetched by two Ifetches at once or beyond its end.
     """
-    unknown = [name for name in texts if name not in {q.name for q in geometry.queues}]
+    known = {q.name for q in geometry.queues}
+    unknown = [name for name in (*texts, *(preloads or {})) if name not in known]
     if unknown:
         raise IssueError(f"geometry {geometry.name} has no queue {unknown[0]!r}")
-    walks = [_Walk(q, texts.get(q.name) or [Halt()], geometry.superlanes) for q in geometry.queues]
+    depth = QUEUE_DEPTH if depth is None else depth
+    walks = [_walk(q, texts.get(q.name) or [Halt()], (preloads or {}).get(q.name), depth, geometry.superlanes)
+             for q in geometry.queues]
     issues: list[Issue] = []
     notifies: list[tuple[int, Queue]] = []
     for walk in walks:
         _run(walk, geometry, issues, notifies)
     _release(walks, geometry, issues, notifies)
     issues.sort(key=lambda i: (i.cycle, i.queue.index))
+    fetches = sorted((f for w in walks for f in w.fetches), key=lambda f: (f.cycle, f.queue.index))
     halts = {w.queue.name: w.halted for w in walks}
-    return Expansion(issues, halts, max(halts.values()) + timing.drain(geometry))
+    reached = {w.queue.name: w.reached for w in walks if texts.get(w.queue.name)}
+    return Expansion(issues, halts, max(halts.values()) + timing.drain(geometry), fetches, reached)
+
+
+def _walk(queue, text, preload, depth, superlanes) -> _Walk:
+    preload = len(text) if preload is None else preload
+    if not 0 <= preload <= len(text):
+        raise IssueError(f"{queue.name} has {len(text)} instructions, of which {preload} cannot be there before the run")
+    if preload > depth:
+        raise IssueError(f"{queue.name} holds {preload} instructions, more than its depth of {depth}")
+    return _Walk(queue, text, superlanes, preload, depth - preload)
 
 
 def _release(walks, geometry, issues, notifies):
@@ -116,18 +180,19 @@ def _release(walks, geometry, issues, notifies):
 def _run(walk: _Walk, geometry, issues, notifies):
     """Advance a queue until it parks or halts."""
     name, text = walk.queue.name, walk.text
-    if len(text) > QUEUE_DEPTH:
-        raise IssueError(f"{name} holds {len(text)} instructions, more than its depth of {QUEUE_DEPTH}")
     while walk.entry < len(text):
-        instruction, at = text[walk.entry], walk.cycle
-        entry = walk.entry
-        walk.entry += 1
+        at, entry = walk.cycle, walk.entry
+        instruction = _reach(walk, at)
         match instruction:
             case Halt():
                 if walk.entry != len(text):
                     raise IssueError(f"{name} entry {entry + 1}: text after Halt never issues")
                 walk.halted = at
+                _check_room(walk)
                 return
+            case Ifetch():
+                _fetch(walk, geometry, instruction, entry, at)
+                walk.cycle += 1
             case Nop():
                 walk.cycle += instruction.n
             case Notify():
@@ -158,6 +223,56 @@ def _config(walk, geometry, config, entry, issues):
     walk.cycle += 1
 
 
+def _reach(walk, cycle) -> Instruction:
+    """Go on to the next instruction, which the queue needs in a cycle."""
+    entry, number = walk.entry, walk.entry - walk.preload
+    if number >= len(walk.entered):
+        raise IssueError(f"{walk.queue.name} entry {entry}: nothing fetches it before the queue needs it at cycle {cycle}")
+    if number >= 0 and walk.entered[number][0] + _READY > cycle:
+        raise IssueError(f"{walk.queue.name} entry {entry}: it may issue at cycle {walk.entered[number][0] + _READY}, but the "
+                         f"queue needs it at cycle {cycle}")
+    walk.reached.append(cycle)
+    walk.entry += 1
+    return walk.text[entry]
+
+
+_READY = timing.IFETCH_D_FUNC - timing.fetched_at(0)   # cycles from the ring to the issue
+
+
+def _fetch(walk, geometry, instruction, entry, at):
+    """Start an Ifetch."""
+    name, length = walk.queue.name, timing.fetch_length(geometry)
+    if at < walk.fetched:
+        raise IssueError(f"{name} entry {entry}: Ifetch at cycle {at}, while the one before it fetches until {walk.fetched - 1}")
+    first = walk.preload + len(walk.entered)
+    if first + (instruction.n - 1) * length >= len(walk.text):
+        raise IssueError(f"{name} entry {entry}: Ifetch at cycle {at} fetches {instruction.n} pairs of vectors, but only "
+                         f"{max(0, len(walk.text) - first)} instructions are left")
+    one, count = replace(instruction, n=1), instruction.n * length
+    walk.fetches += [Fetch(walk.queue, at + pair + v, one, entry, first + pair + v, geometry.superlanes)
+                     for pair in range(0, count, length) for v in (0, 1)]
+    walk.entered += [(at + timing.fetched_at(i), entry) for i in range(count)]
+    walk.fetched = at + count
+
+
+def _check_room(walk):
+    """The ring's place of every fetched instruction is free again before the next one enters it.
+
+    An instruction leaves the ring when the queue reads it: as soon as it has taken the one before, or one cycle after the
+    instruction has entered.
+    """
+    room = walk.room
+    for number, (enters, entry) in enumerate(walk.entered):
+        older = number - room
+        place = walk.preload + older
+        if older < 0:
+            continue
+        if room and place < len(walk.reached) and enters > max(walk.reached[place - 1], walk.entered[older][0] + 1):
+            continue
+        raise IssueError(f"{walk.queue.name} entry {entry}: instruction {walk.preload + number} enters the queue at cycle "
+                         f"{enters}, when its ring of {room} is full")
+
+
 def _unit(walk, geometry, instruction, entry, issues) -> int:
     """Issue an instruction of the unit with the Repeat that may follow it; returns the cycle of the next issue."""
     text, at, duration = walk.text, walk.cycle, instruction.duration
@@ -168,9 +283,9 @@ def _unit(walk, geometry, instruction, entry, issues) -> int:
             raise IssueError(f"{walk.queue.name} entry {walk.entry}: Repeat distance {repeat.d} is shorter than the "
                              f"{duration} cycles of {type(instruction).__name__}")
         times, distance = repeat.n, repeat.d
-        walk.entry += 1
+        _reach(walk, at + duration)
     length = times * distance + duration
-    bodies, spacing, outer = _outer_loop(walk, instruction, length) if times else (1, 0, {})
+    bodies, spacing, outer = _outer_loop(walk, instruction, at, length) if times else (1, 0, {})
     for j in range(bodies):
         first = _moved(instruction, outer, j, geometry)
         for i in range(times + 1):
@@ -189,7 +304,7 @@ _ADDRESSES = {
 }
 
 
-def _outer_loop(walk, instruction, length):
+def _outer_loop(walk, instruction, at, length):
     """The Countdown and Iterations that may follow a Repeat in a MEM queue: (bodies in all, cycles between their first
     issues, strides by address)."""
     text, name = walk.text, walk.queue.name
@@ -204,11 +319,11 @@ def _outer_loop(walk, instruction, length):
         if getattr(countdown, field):
             raise IssueError(f"{name} entry {walk.entry}: Countdown.{field} = {getattr(countdown, field)} moves an address "
                              f"that {type(instruction).__name__} does not have")
-    walk.entry += 1
+    _reach(walk, at + length)
     if not _follows(walk, Iterations):
         return 2, countdown.d, outer
-    walk.entry += 1
-    return 1 + text[walk.entry - 1].n, countdown.d, outer
+    iterations = _reach(walk, at + countdown.d + length)
+    return 1 + iterations.n, countdown.d, outer
 
 
 def _follows(walk, cls) -> bool:
@@ -313,7 +428,7 @@ class _Piece:
 def _link(first, second):
     """How an instruction follows another that it can repeat: (distance, steps of its addresses); None if it cannot."""
     (at, one), (then, other) = first, second
-    if isinstance(one, Nop | Notify | Config) or not one.duration <= then - at <= _LONGEST or _still(one) != _still(other):
+    if isinstance(one, Nop | Notify | Config | Ifetch) or not one.duration <= then - at <= _LONGEST or _still(one) != _still(other):
         return None
     return then - at, tuple(getattr(other, address) - getattr(one, address)
                             for address, _, _ in _ADDRESSES.get(type(one), ()))

@@ -1,16 +1,17 @@
 """Program: one step of a model (or any other work) for a chip, and its `.lpu` container.
 
-Container, version 1, little endian::
+Container, version 2, little endian::
 
     offset  0  magic  b"LPUPROG\\0"
-    offset  8  u32 version (1)
+    offset  8  u32 version (2)
     offset 12  u32 length of the header
     offset 16  header: UTF-8 JSON; everything but bulk data, see `_header`
     then       bulk data: queue texts (16 bytes an instruction), origins (u32 an instruction), segments
     last 32    SHA-256 of everything before
 
 The header lists chips and links, so that programs of several chips need no new version; this version loads
-programs of one chip without links. A damaged or malformed file is refused with the byte offset and the reason.
+programs of one chip without links. A damaged or malformed file is refused with the byte offset and the reason, and so is
+one of version 1, whose queues held all of their texts before the run: compile it anew.
 """
 
 import hashlib
@@ -22,11 +23,11 @@ from pathlib import Path
 
 from . import geometry as geometry_module
 from .geometry import Geometry, GeometryError
-from .instructions import WORD_BYTES, Instruction, InstructionError, check_for, decode, encode
+from .instructions import WORD_BYTES, Halt, Instruction, InstructionError, check_for, decode, encode
 from .issue import Expansion, expand
 
 MAGIC = b"LPUPROG\0"
-VERSION = 1
+VERSION = 2
 _HEAD = struct.Struct("<8sII")
 _DIGEST = 32
 NO_OPERATION = 0xFFFFFFFF
@@ -80,6 +81,8 @@ class Program:
     """Text of the queues, memory image, symbols and where each instruction comes from.
 
     texts: queue name -> instructions, each ended by Halt; queues that are absent hold only a Halt.
+    preloads: queue name -> how many of its instructions the host puts into the queue; absent: all. The others are in MEM, and
+    the queue's Ifetches bring them in order (isa.issue.Fetch is their layout).
     origins: queue name -> for each instruction an index into operations or NO_OPERATION.
     operations: names of model operations. segments: memory image; every word outside of it is zero and counts as
     never written unless it lies in `zeroed` (hemisphere, slice, first word, number of words).
@@ -95,10 +98,16 @@ class Program:
     symbols: dict[str, Symbol] = field(default_factory=dict)
     cycles: int | None = None
     notes: dict = field(default_factory=dict)
+    preloads: dict[str, int] = field(default_factory=dict)
 
     def expand(self) -> Expansion:
         """All issues of the program at their cycles (isa.issue.expand)."""
-        return expand(self.texts, self.geometry)
+        return expand(self.texts, self.geometry, self.preloads)
+
+    def preloaded(self, queue: str) -> list[Instruction]:
+        """What the host puts into a queue: its text up to where Ifetch takes over, or a Halt."""
+        text = self.texts.get(queue) or [Halt()]
+        return text[:self.preloads.get(queue, len(text))]
 
     def operation_of(self, queue: str, entry: int) -> str:
         """Model operation that an instruction comes from; empty if unknown."""
@@ -121,6 +130,10 @@ class Program:
                     raise ProgramError(f"queue {name} entry {entry}: {e}") from None
             if name in self.origins and len(self.origins[name]) != len(text):
                 raise ProgramError(f"queue {name} has {len(text)} instructions but {len(self.origins[name])} origins")
+        for name, count in self.preloads.items():
+            if not 0 < count <= len(self.texts.get(name, ())):
+                raise ProgramError(f"queue {name} has {len(self.texts.get(name, ()))} instructions, of which {count} cannot be "
+                                   f"there before the run")
         for segment in self.segments:
             words, rest = divmod(len(segment.data), g.lanes)
             if rest or not words:
@@ -186,7 +199,7 @@ class Program:
             origins = self.origins.get(name) or [NO_OPERATION] * len(text)
             put(b"".join(map(encode, text)))
             put(struct.pack(f"<{len(text)}I", *origins))
-            queues.append([name, len(text)])
+            queues.append([name, len(text), self.preloads.get(name, len(text))])
         segments = [[s.hemisphere, s.mem_slice, s.word, put(s.data)] for s in self.segments]
         symbols = [[s.name, s.dtype, s.lanes, [[[a.hemisphere, a.mem_slice, a.word] for a in v] for v in s.vectors]]
                    for s in self.symbols.values()]
@@ -256,8 +269,10 @@ class _Loader:
         chip = header["chips"][0]
         program = Program(geometry_module.named(header["geometry"]), operations=[str(o) for o in chip["operations"]],
                           cycles=None if chip["cycles"] is None else _integer(chip["cycles"]), notes=dict(header["notes"]))
-        for name, count in chip["queues"]:
+        for name, count, preload in chip["queues"]:
             _integer(count)
+            if _integer(preload) != count:
+                program.preloads[name] = preload
             program.texts[name] = [self._instruction(name, i) for i in range(count)]
             program.origins[name] = list(struct.unpack(f"<{count}I", self._take(4 * count, f"origins of {name}")))
         for hemisphere, mem_slice, word, size in chip["segments"]:

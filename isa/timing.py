@@ -35,6 +35,7 @@ ACC_ADD_DISTANCE_FP32 = 3   # the same for fp32 entries
 SXM_LOCAL_D_FUNC = 3  # Select, Distribute, Rotate, Transpose, Take
 
 ECC_REPORT = 4        # from the cycle in which a wrong word is sampled until the host port's registers show it
+IFETCH_D_FUNC = 4     # Ifetch: the first instruction that it brings may issue, number i of them i cycles later
 
 # execute stages of the ALU by operation; the others take one
 ALU_STAGES = {
@@ -90,6 +91,16 @@ def acc_add_distance(kind: ResultType) -> int:
 def barrier(geometry: Geometry) -> int:
     """Cycles from a Notify to the issue after a released Sync."""
     return geometry.superlanes + 15
+
+
+def fetched_at(number: int) -> int:
+    """Cycles from the dispatch of an Ifetch until instruction number 0, 1, .. of those that it brings enters the queue."""
+    return IFETCH_D_FUNC - 2 + number   # one cycle to write the queue's memory, one to read it
+
+
+def fetch_length(geometry: Geometry) -> int:
+    """Cycles that one pair of vectors of text takes, and instructions that it brings."""
+    return 2 * geometry.superlanes
 
 
 def d_func(instruction: Instruction, geometry: Geometry) -> int | None:

@@ -30,7 +30,7 @@ from golden.faults import MemoryFlip, StreamFlip
 from golden.trace import HEADER, WORD_BYTES, Trace, with_check_bits
 from hdl import stamp
 from isa import streams
-from isa.geometry import EAST, HEMISPHERES, LANES, QUEUE_DEPTH, WEST, Geometry, QueueKind
+from isa.geometry import EAST, HEMISPHERES, LANES, WEST, Geometry, QueueKind
 from isa.hostmap import (
     MAILBOX_DEPTH,
     REGISTERS,
@@ -41,7 +41,7 @@ from isa.hostmap import (
     register,
     sram_id,
 )
-from isa.instructions import Emit, Halt, encode
+from isa.instructions import Emit, encode
 from isa.program import Address, Program
 from sim import build as builder
 from sim.native import WORDS, checked_words, pack_words, unpack_words
@@ -334,16 +334,14 @@ class RtlMachine(Machine):
 
     def _load_texts(self, program):
         g = self.geometry
-        texts = {queue.index: b"".join(map(encode, program.texts.get(queue.name) or [Halt()])) for queue in g.queues}
-        if not self.preload:
-            for index, text in texts.items():
-                self._simulator.ask("write", text, address=queue_address(g, index))
-            return
-        # Preloaded queues are as long as their memory; a zero word ends the text like an end of the queue would.
-        texts = {index: (text + bytes(LANES))[:QUEUE_DEPTH * LANES] for index, text in texts.items()}
-        words = pack_words(np.frombuffer(b"".join(texts.values()), np.uint8).reshape(-1, LANES))
-        memories = [[queue_sram_id(g, index), 0, len(text) // LANES] for index, text in texts.items()]
-        self._simulator.ask("load", words.tobytes(), memories=memories)
+        texts = {queue.index: b"".join(map(encode, program.preloaded(queue.name))) for queue in g.queues}
+        if self.preload:
+            words = pack_words(np.frombuffer(b"".join(texts.values()), np.uint8).reshape(-1, LANES))
+            memories = [[queue_sram_id(g, index), 0, len(text) // LANES] for index, text in texts.items()]
+            self._simulator.ask("load", words.tobytes(), memories=memories)
+        for index, text in texts.items():
+            first = len(text) // LANES - 1 if self.preload else 0   # the last entry written says how long a text is
+            self._simulator.ask("write", text[first * LANES:], address=queue_address(g, index, first))
 
     def _memory_ids(self):
         g = self.geometry
@@ -457,7 +455,8 @@ class RtlMachine(Machine):
         if status["watchdog"]:
             yield f"watchdog: not halted: {self._queues(registers, 'UNFINISHED')}"
             yield f"watchdog: parked in Sync: {self._queues(registers, 'PARKED')}"
-        for name, what in (("UNDERRUN", "queue empty and not halted"), ("ILLEGAL", "opcode unknown to the queue")):
+        for name, what in (("UNDERRUN", "queue empty and not halted"), ("ILLEGAL", "instruction illegal in the queue"),
+                           ("OVERFLOW", "text fetched into a full queue")):
             fields = register(name).unpack(registers[name])
             if fields["valid"]:
                 yield f"{what}: {queues[fields['queue']].name}"

@@ -7,6 +7,7 @@ from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
+from hdl.fetch import add_column, column_ports
 from hdl.mxm.edge import ISSUE_BITS, QUEUES, MxmEdge
 from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SupercellPair, sums_of
 from hdl.operands import Report
@@ -19,7 +20,8 @@ class Mxm(wiring.Component):
     """One hemisphere's MXM; the same for both hemispheres, because it samples and drives either direction.
 
     e_in, w_in, e_out, w_out, error, report: those of the :class:`MxmEdge` of each superlane. issue_in: the issue buses below
-    superlane 0, one for each of :data:`hdl.mxm.edge.QUEUES`; the instructions climb by themselves.
+    superlane 0, one for each of :data:`hdl.mxm.edge.QUEUES`; the instructions climb by themselves. fetch_in, text_out: those
+    of superlane 0's :class:`hdl.fetch.FetchTile`, whose errors are in ``error`` too; text_report: of all of them.
 
     With S superlanes, a vector sampled in cycle Ts (superlane k: Ts + k) is at the result port of superlane j in
     Ts + S + 1 + j: supercell (k, j) sees activations in Ts + 1 + k + j and its partial sums one cycle later. Sums of fp16
@@ -34,6 +36,7 @@ class Mxm(wiring.Component):
             "e_in": In(StreamSide()).array(s), "w_in": In(StreamSide()).array(s),
             "e_out": Out(StreamSide()).array(s), "w_out": Out(StreamSide()).array(s),
             "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "error": Out(s), "report": Out(Report()).array(s),
+            **column_ports(len(QUEUES), s),
         })
 
     def elaborate(self, platform):
@@ -47,7 +50,8 @@ class Mxm(wiring.Component):
             issue = edges[k - 1].issue_out if k else self.issue_in
             m.d.comb += [port.eq(word) for port, word in zip(edge.issue_in, issue, strict=True)]
         add_supercells(m, edges, pair=self.pair)
-        m.d.comb += self.error.eq(Cat(edge.error for edge in edges))
+        text_errors = add_column(m, self, queues=len(QUEUES))
+        m.d.comb += self.error.eq(Cat(edge.error for edge in edges) | text_errors)
         return m
 
 

@@ -8,6 +8,7 @@ from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
+from hdl.fetch import add_column, column_ports
 from hdl.operands import Report
 from hdl.stamp import stamp
 from hdl.stream import WORD_BITS, StreamSide
@@ -21,7 +22,8 @@ class Sxm(wiring.Component):
     """One hemisphere's SXM; the same for both hemispheres, because it samples and drives either direction.
 
     e_in, w_in, e_out, w_out, error, report: those of the :class:`SxmTile` of each superlane. issue_in: the issue buses below
-    superlane 0, one for each of :data:`hdl.sxm.tile.QUEUES`; the instructions climb by themselves. With dispatch in
+    superlane 0, one for each of :data:`hdl.sxm.tile.QUEUES`; the instructions climb by themselves. fetch_in, text_out: those
+    of superlane 0's :class:`hdl.fetch.FetchTile`, whose errors are in ``error`` too; text_report: of all of them. With dispatch in
     cycle T, results are visible in superlane k in T + 3 + k (Select, Distribute, Rotate, Transpose, Take) or T + S + 3 + k
     (Shift, Permute). tile, network: the kinds, exchangeable for tests of the checks.
 
@@ -36,7 +38,8 @@ class Sxm(wiring.Component):
         super().__init__({
             "e_in": In(StreamSide()).array(s), "w_in": In(StreamSide()).array(s),
             "e_out": Out(StreamSide()).array(s), "w_out": Out(StreamSide()).array(s),
-            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "error": Out(s), "report": Out(Report()).array(s), **mail_ports(geometry),
+            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "error": Out(s), "report": Out(Report()).array(s),
+            **column_ports(len(QUEUES), s), **mail_ports(geometry),
         })
 
     def elaborate(self, platform):
@@ -50,7 +53,8 @@ class Sxm(wiring.Component):
             issue = tiles[k - 1].issue_out if k else self.issue_in
             m.d.comb += [port.eq(word) for port, word in zip(tile.issue_in, issue, strict=True)]
         add_network(m, tiles, geometry=self.geometry, network=self.network)
-        m.d.comb += self.error.eq(Cat(tile.error for tile in tiles))
+        text_errors = add_column(m, self, queues=len(QUEUES))
+        m.d.comb += self.error.eq(Cat(tile.error for tile in tiles) | text_errors)
         self._mailboxes(m, tiles)
         return m
 

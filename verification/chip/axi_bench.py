@@ -127,7 +127,7 @@ async def queue_texts_are_written_and_read_back(dut):
     tb = TB(dut)
     await tb.start()
     last = len(tb.g.queues) - 1
-    texts = {(q, e): tb.random.randbytes(16 * n) for q, e, n in ((0, 0, 40), (last, 4000, 96), (41, 17, 1), (57, 1, 3))}
+    texts = {(q, e): tb.random.randbytes(16 * n) for q, e, n in ((0, 0, 40), (last, QUEUE_DEPTH - 96, 96), (41, 17, 1), (57, 1, 3))}
     for (queue, entry), text in texts.items():
         assert (await tb.axi.write(hostmap.queue_address(tb.g, queue, entry), text)).resp == AxiResp.OKAY
     dump = await tb.dump({(hostmap.queue_sram_id(tb.g, queue), QUEUE_DEPTH) for queue, _ in texts})

@@ -1,10 +1,13 @@
 """Scheduled programs do exactly what their graphs say, in exactly the predicted number of cycles."""
 
+import functools
 import os
 
 import numpy as np
 import pytest
 
+import compiler.schedule
+from compiler.fetch import fetched
 from compiler.graph import (
     Graph,
     Immediate,
@@ -24,7 +27,7 @@ from compiler.graph import (
 )
 from compiler.schedule import ScheduleError, schedule
 from golden import chip
-from isa import check, geometry, issue
+from isa import check, geometry
 from isa.instructions import Activate, Alu, LoadWeights, Op
 from verification.compiler.evaluate import Memory, evaluate
 from verification.compiler.graphs import RandomGraph
@@ -244,10 +247,10 @@ def test_a_sum_of_many_vectors_of_one_slice_is_cut_until_no_reads_meet():
     check_graph([x, y], [Work("sum", 1, [(value, store(y, (0,)))])])
 
 
-def test_a_program_longer_than_the_queues_is_refused(monkeypatch):
-    monkeypatch.setattr(issue, "QUEUE_DEPTH", 3)
+def test_a_program_whose_text_does_not_come_in_time_is_refused(monkeypatch):
+    monkeypatch.setattr(compiler.schedule, "fetched", functools.partial(fetched, preload=2))
     x, y = tensor("x", "int8", 4, Kind.INPUT), tensor("y", "int8", 4)
-    with pytest.raises(ScheduleError, match="program does not fit geometry small: .* more than its depth of 3"):
+    with pytest.raises(ScheduleError, match="program does not fit geometry small: .* can't be fetched in time"):
         schedule(Graph([x, y], [Work("copy", 4, [(Load(x, (0, 3, 1, 2)), store(y, range(4)))])]), POINT)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from isa import geometry, streams, timing
 from isa.check import CheckError, check
+from isa.geometry import QUEUE_DEPTH
 from isa.instructions import (
     AccMode,
     Accumulate,
@@ -468,7 +469,7 @@ def test_an_entry_is_read_where_it_was_written_and_an_accumulate_that_is_off_nee
     ({"MEM_W0": [Sync(), Halt()]}, "nothing releases it"),
     ({"MEM_W0": [Nop(n=5), Sync(), Halt()], "VXM0": [Notify(), Halt()]}, "VXM0 notifies at cycle 0, before MEM_W0"),
     ({"MEM_W0": [Repeat(n=1, d=1), Halt()]}, "follows no instruction that can repeat"),
-    ({"MEM_W0": [Nop(n=1)] * 4096 + [Halt()]}, "more than its depth of 4096"),
+    ({"MEM_W0": [Nop(n=1)] * QUEUE_DEPTH + [Halt()]}, f"more than its depth of {QUEUE_DEPTH}"),
     ({"VXM0": [Read(address=0, stream=0), Halt()]}, "queue VXM0 entry 0: Read does not belong in a VXM queue"),
     ({"MEM_W0": [Read(address=1024, stream=0), Halt()]}, "Read.address = 1024 is outside"),
     ({"VXM0": [Config(superlanes=3), Halt()]}, "Config.superlanes = 3 is more than the 2 superlanes"),

@@ -9,7 +9,7 @@ import pytest
 
 from isa import geometry
 from isa.instructions import Halt, Read, Write
-from isa.program import Address, Program, ProgramError, Segment, Symbol
+from isa.program import VERSION, Address, Program, ProgramError, Segment, Symbol
 from verification.random.programs import generate, seed_from_environment
 
 NANO = geometry.named("nano")
@@ -24,13 +24,13 @@ def sample() -> Program:
         origins={"MEM_W3": [1, 0xFFFFFFFF]}, operations=["first", "second: ü"],
         segments=[Segment(0, 3, 510, bytes(range(32))), Segment(1, 0, 0, bytes(16))], zeroed=[(1, 19, 5, 7)],
         symbols={"x": Symbol("x", "index16", 9, ((Address(0, 3, 510), Address(1, 0, 0)),))},
-        cycles=77, notes={"a": [1, None]})
+        cycles=77, notes={"a": [1, None]}, preloads={"MEM_W3": 1})
 
 
 def repacked(header: dict, bulk: bytes) -> bytes:
     """A container with a right checksum around any header."""
     text = json.dumps(header).encode()
-    body = struct.pack("<8sII", b"LPUPROG\0", 1, len(text)) + text + bulk
+    body = struct.pack("<8sII", b"LPUPROG\0", VERSION, len(text)) + text + bulk
     return body + hashlib.sha256(body).digest()
 
 
@@ -43,7 +43,7 @@ def test_a_loaded_program_is_the_saved_one(tmp_path):
     program = sample()
     program.save(tmp_path / "p.lpu")
     loaded = Program.load(tmp_path / "p.lpu")
-    for name in ("geometry", "texts", "operations", "segments", "zeroed", "symbols", "cycles", "notes"):
+    for name in ("geometry", "texts", "operations", "segments", "zeroed", "symbols", "cycles", "notes", "preloads"):
         assert getattr(loaded, name) == getattr(program, name), name
     assert loaded.operation_of("MEM_W3", 0) == "second: ü"
     assert loaded.operation_of("MEM_W3", 1) == loaded.operation_of("MEM_E0", 0) == loaded.operation_of("VXM0", 4) == ""
@@ -95,10 +95,14 @@ def _alter(**changes):
     (_alter(chips=[]), "program of 0 chips and 0 links"),
     (_alter(links=[1]), "program of 1 chips and 1 links"),
     (_alter(notes=3), "malformed header"),
-    (_alter_chip(queues=[["MEM_W3", 2]]), "bytes that nothing refers to"),
-    (_alter_chip(queues=[["MEM_Q3", 2], ["MEM_W3", 2]]), "no queue 'MEM_Q3'"),
-    (_alter_chip(queues=[["MEM_E0", 99], ["MEM_W3", 2]]), "offset"),
+    (_alter_chip(queues=[["MEM_W3", 2, 2]]), "bytes that nothing refers to"),
+    (_alter_chip(queues=[["MEM_Q3", 2, 2], ["MEM_W3", 2, 2]]), "no queue 'MEM_Q3'"),
+    (_alter_chip(queues=[["MEM_E0", 99, 99], ["MEM_W3", 2, 2]]), "offset"),
     (_alter_chip(queues=7), "malformed header"),
+    (_alter_chip(queues=[["MEM_E0", 2, 0], ["MEM_W3", 2, 1]]), "MEM_E0 has 2 instructions, of which 0 cannot be there before"),
+    (_alter_chip(queues=[["MEM_E0", 2, 2], ["MEM_W3", 2, 3]]), "MEM_W3 has 2 instructions, of which 3 cannot be there before"),
+    (_alter_chip(queues=[["MEM_E0", 2], ["MEM_W3", 2, 1]]), "malformed header"),
+    (_alter_chip(queues=[["MEM_E0", 2, 1.5], ["MEM_W3", 2, 1]]), "malformed header"),
     (_alter_chip(segments=[[0, 3, 511, 32], [1, 0, 0, 16]]), "words 511..512 is outside of geometry nano"),
     (_alter_chip(segments=[[0, 3, 510, 24], [1, 0, 0, 24]]), "24 bytes, not a multiple of 16"),
     (_alter_chip(segments=[[0, 3, 510, -1]]), "segment of -1 bytes"),
@@ -115,7 +119,7 @@ def test_a_malformed_header_is_refused_even_with_a_right_checksum(alter, message
 
 @pytest.mark.parametrize(("byte", "value", "message"), [
     (0, 0xEE, "queue MEM_E0 entry 0: opcode 0xee is not an instruction"),
-    (0, 0x07, "Ifetch is not in this hardware yet"),
+    (0, 0xB0, "Send is not in this hardware yet"),
     (15, 0x80, "Write has bits set outside of its fields"),
     (6, 0x06, "Write.address = 768 is outside 0..511 of geometry nano"),
 ])
@@ -128,7 +132,7 @@ def test_a_bad_instruction_is_refused_even_with_a_right_checksum(byte, value, me
 
 def test_other_files_are_refused_by_name(tmp_path):
     for name, data, message in (("a", b"x" * 100, "offset 0: not a Program file"), ("b", b"", "offset 0: file ends"),
-                                ("c", b"LPUPROG\0\2\0\0\0" + bytes(60), "offset 8: version 2")):
+                                ("c", b"LPUPROG\0\1\0\0\0" + bytes(60), "offset 8: version 1, this loader reads version 2")):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ProgramError, match=f"{tmp_path / name}: {message}"):
             Program.load(tmp_path / name)
@@ -160,6 +164,16 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == old and [p.name for p in tmp_path.iterdir()] == ["p.lpu"]
 
 
+def test_the_host_puts_the_first_part_of_a_text_into_its_queue():
+    program = sample()
+    assert program.preloaded("MEM_W3") == program.texts["MEM_W3"][:1]
+    assert program.preloaded("MEM_E0") == program.texts["MEM_E0"] and program.preloaded("VXM0") == [Halt()]
+    for name, count in (("MEM_W3", 0), ("MEM_W3", 3), ("VXM0", 1)):
+        program.preloads = {name: count}
+        with pytest.raises(ProgramError, match=f"{name} has . instructions, of which {count} cannot be there"):
+            program.validate()
+
+
 def test_origins_must_match_their_text():
     program = sample()
     program.origins["MEM_W3"] = [0]
@@ -171,4 +185,4 @@ def test_random_bytes_are_never_accepted():
     rng = np.random.default_rng(seed_from_environment())
     for length in (48, 200, 3000):
         with pytest.raises(ProgramError):
-            Program.from_bytes(b"LPUPROG\0\1\0\0\0" + rng.bytes(length))
+            Program.from_bytes(struct.pack("<8sI", b"LPUPROG\0", VERSION) + rng.bytes(length))

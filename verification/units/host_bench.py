@@ -11,7 +11,7 @@ from cocotbext.axi import AxiBurstType, AxiBus, AxiLiteBus, AxiLiteMaster, AxiMa
 from hdl.host import READ_LATENCY, mem_tile
 from isa import geometry, hostmap
 from isa.ecc import WORD_BITS
-from isa.geometry import SLICES_PER_GROUP
+from isa.geometry import QUEUE_DEPTH, SLICES_PER_GROUP
 from isa.timing import ECC_REPORT, drain
 from sim import bench
 from verification.units.words import codeword
@@ -73,8 +73,8 @@ class TB:
 
     async def start(self):
         dut = self.dut
-        for name in ("halted", "parked", "underrun", "illegal", "undriven", "bank_conflict", "mail_waiting", "mail_held",
-                     "mail_full", "mail_empty", *(f"report__{part}" for part in REPORT)):
+        for name in ("halted", "parked", "underrun", "illegal", "overflow", "undriven", "bank_conflict",
+                     "mail_waiting", "mail_held", "mail_full", "mail_empty", *(f"report__{part}" for part in REPORT)):
             getattr(dut, name).value = 0
         self.axi = AxiMaster(AxiBus.from_prefix(dut, "axi"), dut.clk, dut.rst)
         self.axil = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "axil"), dut.clk, dut.rst)
@@ -138,7 +138,7 @@ async def every_corner_of_memory_and_queues_is_reached(dut):
         expected[place] = tb.random.randbytes(16)
         await tb.axi.write(hostmap.memory_address(tb.g, *place), expected[place])
     texts = {}
-    for queue, entry in itertools.product((0, 1, len(tb.g.queues) - 1), (0, 1, 4095)):
+    for queue, entry in itertools.product((0, 1, len(tb.g.queues) - 1), (0, 1, QUEUE_DEPTH - 1)):
         texts[queue, entry] = tb.random.randbytes(16)
         await tb.axi.write(hostmap.queue_address(tb.g, queue, entry), texts[queue, entry])
     assert len(tb.memories.words) == len(expected) + len(texts)
@@ -219,6 +219,8 @@ async def beats_outside_of_the_map_answer_decerr_and_access_nothing(dut):
     mail = hostmap.mailbox_address(g, 1, 0)
     outside = [inside + (g.mem_slices << 22), inside + (g.superlanes << 17), queues + (len(g.queues) << 16),
                queues + (1 << 24), mail + 16, mail + (1 << 22), mail + (g.superlanes << 17), mail | 3 << 29]
+    if QUEUE_DEPTH < 4096:
+        outside.append(queues + (QUEUE_DEPTH << 4))
     if g.words < 8192:
         outside.append(inside + (g.words << 4))
     for address in outside:
@@ -307,7 +309,7 @@ async def identity_registers_describe_the_chip(dut):
     size = hostmap.register("GEOMETRY").unpack(await tb.read("GEOMETRY"))
     assert size == {"superlanes": g.superlanes, "mem_slices": g.mem_slices, "groups": g.groups}
     queues = hostmap.register("QUEUES").unpack(await tb.read("QUEUES"))
-    assert queues == {"count": len(g.queues), "depth": 4096}
+    assert queues == {"count": len(g.queues), "depth": QUEUE_DEPTH}
 
 
 @cocotb.test()
@@ -404,7 +406,7 @@ async def sticky_errors_keep_the_first_queue_and_all_groups_until_cleared(dut):
     tb = TB(dut)
     await tb.start()
     last = len(tb.g.queues) - 1
-    for signal, name in ((dut.underrun, "UNDERRUN"), (dut.illegal, "ILLEGAL")):
+    for signal, name in ((dut.underrun, "UNDERRUN"), (dut.illegal, "ILLEGAL"), (dut.overflow, "OVERFLOW")):
         await _pulse(dut, signal, 1 << last | 1 << 17)
         await _pulse(dut, signal, 1 << 2)
         found = hostmap.register(name).unpack(await tb.read(name))
@@ -417,11 +419,11 @@ async def sticky_errors_keep_the_first_queue_and_all_groups_until_cleared(dut):
         await _pulse(dut, signal, 1 << 4)
         assert await tb.read(name) == 1 << tb.g.groups - 1 | 1 << 4, name
     status = await tb.status()
-    assert all(status[name] for name in ("underrun", "illegal", "undriven", "bank_conflict", "mailbox"))
+    assert all(status[name] for name in ("underrun", "illegal", "overflow", "undriven", "bank_conflict", "mailbox"))
     await tb.run(20)
     assert await tb.read("UNDRIVEN"), "a start does not clear errors"
     await tb.command(clear_errors=1)
-    names = ("UNDERRUN", "ILLEGAL", "UNDRIVEN", "BANK_CONFLICT", "MAILBOX_ERROR")
+    names = ("UNDERRUN", "ILLEGAL", "OVERFLOW", "UNDRIVEN", "BANK_CONFLICT", "MAILBOX_ERROR")
     assert [await tb.read(n) for n in names] == [0] * len(names)
 
 

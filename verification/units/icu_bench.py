@@ -7,7 +7,7 @@ import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from isa import timing
-from isa.geometry import named
+from isa.geometry import QUEUE_DEPTH, named
 from isa.instructions import Halt, Nop, Notify, Sync, encode, issue_width
 from isa.issue import expand
 from sim.bench import rng, start
@@ -121,7 +121,7 @@ async def every_text_memory_reads_back(dut):
     bench = Bench(dut)
     await bench.reset()
     source = rng("memories")
-    words = {q.index: (source.randrange(4096), source.getrandbits(128)) for q in QUEUES}
+    words = {q.index: (source.randrange(QUEUE_DEPTH), source.getrandbits(128)) for q in QUEUES}
     dut.write.value = 1
     for index, (address, word) in words.items():
         dut.queue.value, dut.address.value, dut.data.value = 1 << index, address, word

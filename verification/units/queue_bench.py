@@ -1,6 +1,7 @@
-"""Bench of one IcuQueue: every issue in every cycle against isa.issue.expand."""
+"""Bench of one IcuQueue: every issue and every fetch beat in every cycle against isa.issue.expand."""
 
 import os
+from collections import deque
 from dataclasses import dataclass, field
 
 import cocotb
@@ -15,6 +16,7 @@ from isa.instructions import (
     Countdown,
     Gather,
     Halt,
+    Ifetch,
     InstructionError,
     Iterations,
     Nop,
@@ -46,15 +48,18 @@ KIND = QueueKind[os.environ["KIND"]]
 QUEUE = next(q for q in GEOMETRY.queues if q.kind is KIND)
 BARRIER = timing.barrier(GEOMETRY)
 WIDTH = issue_width(KIND)
+PAIR = timing.fetch_length(GEOMETRY)
 LOOPS = KIND is QueueKind.MEM
 OTHER = next(q for q in GEOMETRY.queues if q is not QUEUE)   # notifies in the golden texts
 
 
 @dataclass
 class Run:
-    """What the queue did: (cycle, bus word) of issues, and the cycles of everything else."""
+    """What the queue did: (cycle, bus word) of issues, (cycle, stream) of beats, and the cycles of everything else."""
 
     issues: list = field(default_factory=list)
+    beats: list = field(default_factory=list)
+    overflows: list = field(default_factory=list)
     notifies: list = field(default_factory=list)
     underruns: list = field(default_factory=list)
     illegal: list = field(default_factory=list)
@@ -67,7 +72,7 @@ class Bench:
         self.dut, self.rng = dut, rng(KIND.name)
 
     async def reset(self):
-        for name in ("start", "stop", "clear", "wake", "sim_load", "sim_dump", "id", "host__valid"):
+        for name in ("start", "stop", "clear", "wake", "sim_load", "sim_dump", "id", "host__valid", *(("text__valid",) if WIDTH else ())):
             getattr(self.dut, name).value = 0
         await start(self.dut)
 
@@ -94,9 +99,10 @@ class Bench:
         dut.host__valid.value = 0
         return int(dut.host__rdata.value)
 
-    async def run(self, count, notified=()):
-        """Start and record ``count`` cycles; somebody notifies in the cycles of ``notified``."""
+    async def run(self, count, notified=(), fetched=()):
+        """Start and record ``count`` cycles; somebody notifies in the cycles of ``notified``; fetches bring ``fetched``."""
         dut, run = self.dut, Run()
+        column = Column(dut, deque(fetched), self.rng) if WIDTH else None
         releases = {cycle + BARRIER - 1 for cycle in notified}
         dut.start.value = 1
         await FallingEdge(dut.clk)
@@ -104,12 +110,18 @@ class Bench:
         await ReadOnly()
         for cycle in range(count):
             self._record(run, cycle)
+            if WIDTH and run.beats and run.beats[-1][0] == cycle:
+                column.take(cycle)
             if cycle == 0:
                 await FallingEdge(dut.clk)   # leave the read-only phase: the wake of cycle 1 at the earliest
             else:
                 dut.wake.value = cycle in releases
+                if WIDTH:
+                    column.give(cycle)
                 await FallingEdge(dut.clk)
         dut.wake.value = 0
+        if WIDTH:
+            dut.text__valid.value = 0
         await self.stop()
         return run
 
@@ -124,29 +136,54 @@ class Bench:
             word = int(dut.issue.value)
             if word & 0xFF:
                 run.issues.append((cycle, canonical(word)))
+            if dut.fetch__valid.value:
+                run.beats.append((cycle, int(dut.fetch__stream.value)))
         for name, events in (("notify", run.notifies), ("underrun", run.underruns), ("illegal", run.illegal),
-                             ("parked", run.parked)):
+                             ("parked", run.parked), ("overflow", run.overflows)):
             if getattr(dut, name).value:
                 events.append(cycle)
         if run.halted is None and dut.halted.value:
             run.halted = cycle - 1
 
-    async def check(self, text, notified=(), extra=4):
-        """Run a legal text to its end and compare with its expansion."""
+    async def check(self, text, notified=(), extra=4, preload=None):
+        """Run a legal text, of which the queue holds the first part, to its end and compare with its expansion."""
+        preload = len(text) if preload is None else preload
         other = []
         for cycle in sorted(notified):
             gap = cycle - sum(i.duration for i in other)
             other += [*([Nop(n=gap)] if gap else []), Notify()]
-        expansion = expand({QUEUE.name: text, OTHER.name: [*other, Halt()]}, GEOMETRY)
+        expansion = expand({QUEUE.name: text, OTHER.name: [*other, Halt()]}, GEOMETRY,
+                           {QUEUE.name: preload})
         halt = expansion.halts[QUEUE.name]
-        run = await self.run(halt + 1 + extra, notified)
+        run = await self.run(halt + 1 + extra, notified, text[preload:])
         expected = [(i.cycle, on_bus(i.instruction, QUEUE)) for i in expansion.issues if i.queue == QUEUE]
         expected += closing(expected, halt, GEOMETRY)
         for mine, theirs in zip(run.issues, expected):
             assert mine == theirs, f"issued {mine[0]}: {mine[1]:x}, expected {theirs[0]}: {theirs[1]:x}"
         assert len(run.issues) == len(expected), f"{len(run.issues)} issues, expected {len(expected)}"
-        assert run.halted == halt and not run.underruns and not run.illegal
+        assert run.beats == [(f.cycle, f.instruction.stream) for f in expansion.fetches]
+        assert run.halted == halt and not run.underruns and not run.illegal and not run.overflows
         return run
+
+
+class Column:
+    """The FetchTiles of a queue: each beat brings a vector of the text that is to come, word by word; check bits are random."""
+
+    def __init__(self, dut, words, rng):
+        self.dut, self.words, self.rng, self.due, self.beats = dut, words, rng, {}, 0
+
+    def take(self, cycle):
+        """A beat in a cycle; with the first one of a pair its words are taken from the text."""
+        if self.beats % 2 == 0:
+            self.pair = [self.words.popleft() if self.words else 0 for _ in range(PAIR)]
+        for k in range(GEOMETRY.superlanes):
+            self.due[cycle + 2 + 2 * k] = self.pair[2 * k + self.beats % 2]
+        self.beats += 1
+
+    def give(self, cycle):
+        word = self.due.pop(cycle, None)
+        self.dut.text__valid.value = word is not None
+        self.dut.text__word.value = raw(word or 0) | self.rng.getrandbits(9) << 128
 
 
 def raw(word):
@@ -370,14 +407,144 @@ async def the_last_entry_written_ends_the_text(dut):
 
 
 @cocotb.test()
-async def preloading_makes_the_whole_memory_text(dut):
+async def preloading_leaves_the_length_of_the_text(dut):
     bench = await make(dut)
-    await bench.load([Nop(n=2), Halt()])
-    await bench.load([])
+    await bench.load([Nop(n=2), Nop(n=1), Halt()])
+    await bench.load([Nop(n=3)])
     dut.sim_load.value = 1
     await cycles(dut, 1)
     dut.sim_load.value = 0
-    assert (await bench.run(6)).halted == 2
+    run = await bench.run(9)
+    assert run.underruns == [3] and run.halted is None
+    await bench.write(2, Halt())   # what is between is as it was loaded
+    assert (await bench.run(9)).halted == 4
+
+
+# ---- Ifetch -------------------------------------------------------------------------------------------------------
+
+def fetching_text(bench, blocks):
+    """(text, preload): blocks of random instructions, each of which fetches the next one, often as fast as can be."""
+    pairs = [bench.rng.choice((1, 1, 2, bench.rng.randint(1, 5))) for _ in range(blocks - 1)]
+    text = _block(bench, bench.rng.randint(3, 9), pairs[0])
+    preload = len(text)
+    for brought, brings in zip(pairs, pairs[1:]):
+        text += _block(bench, brought * PAIR, brings)
+    last = bench.rng.randint((pairs[-1] - 1) * PAIR, pairs[-1] * PAIR - 1)   # the rest of the last pair is padding
+    return [*text, *([Nop(n=1)] * last), Halt()], preload
+
+
+def _block(bench, length, pairs):
+    """An Ifetch and random instructions, ``length`` in all, that last until the fetched ones are there and a bit longer."""
+    fetch, least = [Ifetch(stream=bench.rng.randrange(64), n=pairs)], max(timing.IFETCH_D_FUNC, pairs * PAIR)
+    body, duration = random_segment(bench.rng, QUEUE, GEOMETRY, bench.rng.randint(0, max(0, length - 5)))
+    if len(body) > length - 2:
+        body, duration = [], 0
+    fill = length - 1 - len(body)
+    missing = max(0, least - 1 - duration - fill) + bench.rng.choice((0, 0, 0, 1, 17))
+    return [*fetch, *body, *([Nop(n=1)] * (fill - 1)), Nop(n=1 + missing)]
+
+
+@cocotb.test(skip=not WIDTH)
+async def fetched_text_issues_behind_the_hosts(dut):
+    bench = await make(dut)
+    for blocks in (2, 2, 3, *(bench.rng.randint(2, 9) for _ in range(12))):
+        text, preload = fetching_text(bench, blocks)
+        await bench.load(text[:preload])
+        first = await bench.check(text, preload=preload)
+        assert (await bench.check(text, preload=preload)).issues == first.issues
+
+
+@cocotb.test(skip=not WIDTH)
+async def text_may_issue_from_d_func_on_and_not_before(dut):
+    bench = await make(dut)
+    for n in (1, 2, 7):
+        fetched = [*([Nop(n=1)] * (n * PAIR - 1)), Halt()]
+        for early, stream in enumerate((0, 31, 32, 63)[:3]):
+            wait = timing.IFETCH_D_FUNC - 1 - early
+            head = [Ifetch(stream=stream, n=n), *([Nop(n=wait)] if wait else [])]
+            await bench.load(head)
+            if not early:
+                await bench.check([*head, *fetched], preload=len(head))
+                continue
+            run = await bench.run(n * PAIR + 12, fetched=fetched)
+            assert run.underruns == [1 + wait] and run.halted is None and not run.issues
+
+
+@cocotb.test(skip=not WIDTH)
+async def the_ring_is_what_the_host_left_free(dut):
+    """A ring of C entries, that text runs through many times, and one that a single fetch fills and overflows."""
+    bench = await make(dut)
+    for room in (2, 3, 2 * PAIR + 1):
+        pairs = 3 * room // PAIR + 5
+        head = [*([Nop(n=1)] * (QUEUE_DEPTH - room - 2)), Ifetch(stream=5, n=pairs), Nop(n=timing.IFETCH_D_FUNC - 1)]
+        fetched = [*(some_single(bench) for _ in range(pairs * PAIR - 1)), Halt()]
+        await bench.load(head)
+        await bench.check([*head, *fetched], preload=len(head))
+    for room in (0, 1, 2, PAIR - 1, PAIR, PAIR + 1, 3 * PAIR):
+        fetch = QUEUE_DEPTH - room - 2                       # cycle and entry of the Ifetch
+        await bench.load([*([Nop(n=1)] * fetch), Ifetch(stream=5, n=2), Nop(n=200)])
+        run = await bench.run(QUEUE_DEPTH + 230, fetched=[Nop(n=3)] * (2 * PAIR - 1) + [Halt()])
+        entered, lost = [], []
+        for i in range(2 * PAIR):
+            gone = bool(entered) and i >= entered[0] + 2     # into the head, where it waits for the end of the Nop
+            (entered if len(entered) - gone < room else lost).append(i)
+        assert run.overflows == [fetch + timing.fetched_at(i) + 1 for i in lost], room
+        complete = 2 * PAIR - 1 in entered
+        assert (run.halted is not None) == complete
+        assert run.underruns == ([] if complete else [fetch + 201 + 3 * len(entered)])
+
+
+def some_single(bench):
+    """A random instruction of the unit that takes a cycle."""
+    while True:
+        instruction = random_unit_instruction(bench.rng, QUEUE, GEOMETRY)
+        if instruction.duration == 1:
+            return instruction
+
+
+@cocotb.test(skip=not WIDTH)
+async def one_fetch_at_a_time_and_none_of_nothing(dut):
+    bench = await make(dut)
+    for n in (1, 3):
+        one, length = Ifetch(stream=9, n=n), n * PAIR
+        for gap in range(1, length + 1):
+            await bench.load([one, *([Nop(n=gap - 1)] if gap > 1 else []), one, Halt()])
+            run = await bench.run(2 * length + 8)
+            assert run.illegal == ([gap] if gap < length else []) and run.halted == gap + 1
+            assert len(run.beats) == 2 * n * (1 + (gap == length))
+    await bench.load([raw(Ifetch(stream=9, n=1)) & ~(0xFFFF << 14), Repeat(n=1, d=1), Ifetch(stream=0, n=1), Repeat(n=1, d=1), Halt()])
+    run = await bench.run(12)
+    assert run.illegal == [0, 1, 3] and run.beats == [(2, 0), (3, 0)] and run.halted == 4
+
+
+@cocotb.test(skip=not WIDTH)
+async def text_that_waits_is_used_and_text_that_waits_too_long_is_not_missed(dut):
+    """The queue rests, parks or repeats while text comes; a pair ends with padding."""
+    bench = await make(dut)
+    single = some_single(bench)
+    for wait in ([Nop(n=50)], [single, Repeat(n=20, d=2)], [Sync()], [Nop(n=4), Sync()]):
+        for spare in range(PAIR):
+            head = [Ifetch(stream=1, n=2), *wait]
+            text = [*head, *([single] * (2 * PAIR - 1 - spare)), Halt()]
+            await bench.load(head)
+            await bench.check(text, notified=[30] if wait[-1] == Sync() else (), preload=len(head))
+            run = await bench.run(120, [30], [*text[len(head):-1], *[0] * (spare + 1)])   # padding instead of the Halt
+            assert len(run.underruns) == 1 and run.halted is None
+            assert len(run.issues) == 2 * PAIR - 1 - spare + 21 * (wait[0] is single)
+
+
+@cocotb.test(skip=not WIDTH)
+async def a_run_that_was_stopped_fetches_no_more(dut):
+    bench = await make(dut)
+    head = [Ifetch(stream=3, n=9), Nop(n=timing.IFETCH_D_FUNC - 1)]
+    fetched = [*([Nop(n=1)] * (9 * PAIR - 1)), Halt()]
+    await bench.load(head)
+    for stop in (1, 2, 3, PAIR, PAIR + 1, PAIR + 2, 3 * PAIR + 1):
+        await bench.run(stop, fetched=fetched)
+        for _ in range(2 * PAIR + 2):
+            assert not dut.fetch__valid.value
+            await FallingEdge(dut.clk)
+        await bench.check([*head, *fetched], preload=len(head))
 
 
 @cocotb.test()
@@ -386,15 +553,14 @@ async def instructions_it_does_not_know_are_reported_and_issue_nothing(dut):
     known = {0, *(opcode for opcode in range(256) if _known(opcode))}
     unknown = [bench.rng.getrandbits(120) << 8 | opcode for opcode in range(256) if opcode not in known]
     bench.rng.shuffle(unknown)
-    text = []
-    for word in unknown:
-        text += [some(bench), word]
-    await bench.load([*text, Halt()])
-    durations = [1 if isinstance(word, int) else word.duration for word in text]
-    run = await bench.run(sum(durations) + 3)
-    expected = [sum(durations[:i]) for i, word in enumerate(text) if isinstance(word, int)]
-    assert run.illegal == expected and run.halted == sum(durations)
-    assert len(run.issues) == (sum(i.duration // i.interval for i in text[::2]) if WIDTH else 0)
+    for part in (unknown[::3], unknown[1::3], unknown[2::3]):   # each fits a queue
+        text = [x for word in part for x in (some(bench), word)]
+        await bench.load([*text, Halt()])
+        durations = [1 if isinstance(word, int) else word.duration for word in text]
+        run = await bench.run(sum(durations) + 3)
+        expected = [sum(durations[:i]) for i, word in enumerate(text) if isinstance(word, int)]
+        assert run.illegal == expected and run.halted == sum(durations)
+        assert len(run.issues) == (sum(i.duration // i.interval for i in text[::2]) if WIDTH else 0)
 
 
 def _known(opcode):
@@ -404,7 +570,7 @@ def _known(opcode):
     except InstructionError as error:
         if "opcode" in str(error) or "not in this hardware" in str(error):
             return False
-    if opcode == Config.OPCODE:
+    if opcode in (Config.OPCODE, Ifetch.OPCODE):
         return bool(WIDTH)
     return opcode < 0x10 or (opcode in {0x10: range(0x10, 0x15), 0x40: [0x40], 0x80: [0x80], 0x81: [0x81, 0x82],
                                         0x83: [0x83]}[FIRST_OPCODE] if WIDTH else False)

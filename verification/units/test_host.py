@@ -4,6 +4,7 @@ import pytest
 
 from hdl.host import Host, Readback
 from isa import geometry, hostmap
+from isa.geometry import QUEUE_DEPTH
 from sim.build import build, elaborate, run_bench
 
 pytestmark = pytest.mark.slice_bench
@@ -22,7 +23,7 @@ def test_every_register_and_word_has_an_address_of_its_own(name):
     assert len(set(offsets)) == len(offsets) and all(o % 4 == 0 and o < 1 << hostmap.AXIL_ADDRESS_BITS for o in offsets)
     corners = [hostmap.memory_address(g, h, s, k, w) for h in (0, 1) for s in range(g.mem_slices)
                for k in range(g.superlanes) for w in (0, g.words - 1)]
-    corners += [hostmap.queue_address(g, q, e) for q in range(len(g.queues)) for e in (0, 4095)]
+    corners += [hostmap.queue_address(g, q, e) for q in range(len(g.queues)) for e in (0, QUEUE_DEPTH - 1)]
     corners += [hostmap.mailbox_address(g, h, k) for h in (0, 1) for k in range(g.superlanes)]
     assert len(set(corners)) == len(corners) and max(corners) < 1 << hostmap.AXI_ADDRESS_BITS
 
@@ -41,7 +42,7 @@ def test_fields_of_a_register_do_not_overlap():
     (lambda g: hostmap.queue_address(g, 96), "queue 96 is outside 0..95"),
     (lambda g: hostmap.mailbox_address(g, 2, 0), "hemisphere 2 is outside 0..1"),
     (lambda g: hostmap.mailbox_address(g, 0, 1), "superlane 1 is outside 0..0"),
-    (lambda g: hostmap.queue_address(g, 0, 4096), "entry 4096 is outside 0..4095"),
+    (lambda g: hostmap.queue_address(g, 0, QUEUE_DEPTH), f"entry {QUEUE_DEPTH} is outside 0..{QUEUE_DEPTH - 1}"),
     (lambda g: hostmap.register("NOPE"), "no register 'NOPE'"),
     (lambda g: hostmap.register("CONTROL").pack(start=2), "start = 2 is outside 0..1"),
 ])
