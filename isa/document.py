@@ -28,6 +28,7 @@ from .instructions import (
     Alu,
     Bits,
     Format,
+    Ifetch,
     Instruction,
     Op,
     ResultType,
@@ -114,6 +115,8 @@ def example(cls: type[Instruction], **values: int) -> Instruction:
 def d_func(cls: type[Instruction], geometry: Geometry) -> str:
     """Cycles from dispatch to the result in the driven stream register; a range if the operation decides, both if the
     type does."""
+    if cls is Ifetch:
+        return f"{timing.IFETCH_D_FUNC}: its first instruction may issue"
     variants = {Alu: ("op", Op), Accumulate: ("type", ResultType)}
     name, values = variants.get(cls, (None, ()))
     examples = [example(cls, **{name: value}) for value in values] or [example(cls)]
@@ -137,13 +140,16 @@ def instruction_table() -> str:
 def _slots(cls):
     if cls in LOOPS:
         return "none"
-    if "n" not in layout(cls):
+    if "n" not in layout(cls) or cls is Ifetch:
         return 1
     return "n; 2n for fp16" if cls in (Activate, Accumulate) else "n"
 
 
 def _kinds(cls):
-    return "every" if cls.QUEUES == ALL_KINDS else ", ".join(sorted(kind.name for kind in cls.QUEUES))
+    others = ", ".join(sorted(kind.name for kind in ALL_KINDS - cls.QUEUES))
+    if len(cls.QUEUES) > len(ALL_KINDS) // 2:
+        return f"every but {others}" if others else "every"
+    return ", ".join(sorted(kind.name for kind in cls.QUEUES))
 
 
 def instruction_sections(level: int = 3) -> str:
