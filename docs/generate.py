@@ -32,6 +32,7 @@ from isa.instructions import (  # noqa: E402
     Alu,
     Countdown,
     Halt,
+    Ifetch,
     Iterations,
     LoadWeights,
     Nop,
@@ -184,6 +185,24 @@ def queue_diagram(g: Geometry = SMALL) -> str:
         shown = f"read {instruction.address}" if isinstance(instruction, Read) else f"LW {instruction.group}"
         rows[issue.queue.name][issue.cycle] = shown
     rows["MEM_E0"][0], rows["VXM0"][2] = "Sync", "Notify"
+    return diagram(list(rows.items()), origin="")
+
+
+def fetch_diagram(g: Geometry = SMALL) -> str:
+    """An Ifetch of two pairs: beats, words that enter the queue, issues. Instructions are numbered as in the text."""
+    text = [Nop(n=1), Ifetch(stream=0, n=2), Nop(n=3), Read(address=0, stream=1), *([Read(address=0, stream=1)] * 5), Halt()]
+    expansion = expand({"MEM_W0": text}, g, {"MEM_W0": 4})
+    samples: list[dict] = [{} for _ in range(g.superlanes)]
+    rows = {f"superlane {k} samples": row for k, row in enumerate(samples)} | {"enters the queue": {}, "issues": {}}
+    for fetch in expansion.fetches:
+        for k, row in enumerate(samples):
+            row[fetch.cycle + timing.D_SKEW + k] = str(fetch.first + 2 * k)
+    begin = expansion.fetches[0].cycle
+    for number in range(len(text) - 4):
+        rows["enters the queue"][begin + timing.fetched_at(number)] = str(4 + number)
+    for issue in expansion.issues:
+        rows["issues"][issue.cycle] = str(issue.entry)
+    rows["issues"] |= {begin: "Ifetch", expansion.halts["MEM_W0"]: "Halt"}
     return diagram(list(rows.items()), origin="")
 
 
@@ -447,7 +466,7 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 DIAGRAMS: dict[str, Callable[[], str]] = {
     "read": read_diagram, "write": write_diagram, "alu": alu_diagram, "mxm": mxm_diagram, "mxm-tandem": tandem_diagram, "sxm": sxm_diagram,
-    "streams": stream_diagram, "queues": queue_diagram, "walk": walk_diagram,
+    "streams": stream_diagram, "queues": queue_diagram, "fetch": fetch_diagram, "walk": walk_diagram,
 }
 PICTURES: dict[str, Callable[[], str]] = {
     "floorplan-small": floorplan,

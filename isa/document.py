@@ -29,6 +29,7 @@ from .instructions import (
     Alu,
     Bits,
     Format,
+    Ifetch,
     Instruction,
     Op,
     ResultType,
@@ -115,6 +116,8 @@ def example(cls: type[Instruction], **values: int) -> Instruction:
 def d_func(cls: type[Instruction], geometry: Geometry) -> str:
     """Cycles from dispatch to the result in the driven stream register; a range if the operation decides, both if the
     type does."""
+    if cls is Ifetch:
+        return f"{timing.IFETCH_D_FUNC}: its first instruction may issue"
     variants = {Alu: ("op", Op), Accumulate: ("type", ResultType)}
     name, values = variants.get(cls, (None, ()))
     examples = [example(cls, **{name: value}) for value in values] or [example(cls)]
@@ -142,7 +145,7 @@ def samples_operands(cls: type[Instruction]) -> bool:
 def _slots(cls):
     if cls in LOOPS:
         return "none"
-    if "n" not in layout(cls):
+    if "n" not in layout(cls) or cls is Ifetch:
         return 1
     return "n; 2n for fp16" if cls in (Activate, Accumulate) else "n"
 

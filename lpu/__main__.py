@@ -142,14 +142,15 @@ def _program(options):
     expansion = check(program)
     print(f"{'queue':<14} {'cycle':>8}  instruction")
     for queue in program.geometry.queues:
-        issues = (i for i in expansion.issues if i.queue is queue)
+        issues = (i for i in (*expansion.issues, *expansion.fetches) if i.queue is queue)
         first = {}
         for issue in issues:
             first.setdefault(issue.entry, issue.cycle)
         for entry, instruction in enumerate(program.texts.get(queue.name, ())):
             operation = program.operation_of(queue.name, entry)
             print(f"{queue.name:<14} {first.get(entry, ''):>8}  {str(instruction):<90} {operation}".rstrip())
-    print(f"{expansion.cycles} cycles, {len(expansion.issues)} issues")
+    fetched = f", {len(expansion.fetches)} vectors of text fetched" if expansion.fetches else ""
+    print(f"{expansion.cycles} cycles, {len(expansion.issues)} issues{fetched}")
 
 
 if __name__ == "__main__":

@@ -58,15 +58,16 @@ def test_random_programs_that_fetch_run_on_the_rtl_as_on_golden(name):
 def moves(count, preload=3, wait=timing.IFETCH_D_FUNC - 1):
     """VXM3 fetches moves of the numbers 1 .. count to a stream, and MEM_E0 writes them to its words from 0 on. All superlanes."""
     move = Alu(op=Op.MOV, a=Source.IMMEDIATE, drive=1, out_stream=RESULT, out_format=Format.I8)
-    text = [*([Nop(n=1)] * (preload - 3)), Nop(n=START - preload + 3), Ifetch(stream=FETCH, n=-(-(count + 1) // PAIR)), Nop(n=wait),
+    start = START + preload - 3
+    text = [*([Nop(n=1)] * (preload - 3)), Nop(n=START), Ifetch(stream=FETCH, n=-(-(count + 1) // PAIR)), Nop(n=wait),
             *(replace(move, immediate=i + 1) for i in range(count)), Halt()]
     pairs = text[preload - 2].n
-    reads = [Nop(n=read_cycle(NANO, "MEM_W4", FETCH, "VXM3", START)), Read(address=9, stream=FETCH, stride=1),
+    reads = [Nop(n=read_cycle(NANO, "MEM_W4", FETCH, "VXM3", start)), Read(address=9, stream=FETCH, stride=1),
              Repeat(n=2 * pairs - 1, d=1), Halt()]
-    begin = START + 1 + wait + timing.alu_d_func(Op.MOV) + hops(NANO, "VXM3", RESULT, "MEM_E0") - timing.D_SKEW
+    begin = start + 1 + wait + timing.alu_d_func(Op.MOV) + hops(NANO, "VXM3", RESULT, "MEM_E0") - timing.D_SKEW
     writes = [Nop(n=begin), Write(address=0, stream=RESULT, stride=1), Repeat(n=count - 1, d=1), Halt()]
     program = Program(NANO, {"VXM3": text, "MEM_W4": reads, "MEM_E0": writes}, preloads={"VXM3": preload}, cycles=LONG)
-    vectors = (Fetch(NANO.queue_named("VXM3"), START + i, text[preload - 2], preload - 2, preload + i, NANO.superlanes)
+    vectors = (Fetch(NANO.queue_named("VXM3"), start + i, text[preload - 2], preload - 2, preload + i, NANO.superlanes)
                for i in range(2 * pairs))
     program.segments.append(Segment(0, 4, 9, b"".join(vector.words(text, NANO) for vector in vectors)))
     return program
