@@ -29,7 +29,7 @@ from isa.instructions import (
     Scatter,
     Write,
 )
-from isa.issue import Expansion, Fetch, expand
+from isa.issue import Expansion, Fetch, IssueError, expand
 from isa.program import NO_OPERATION, Program, Segment
 
 PRELOAD = 64          # instructions of a queue that the host puts there
@@ -435,6 +435,10 @@ class _Planner:
                 program.preloads[name] = self.preload
         for text in self.texts.values():
             program.segments += self._segments(text)
+        try:
+            program.expand()
+        except IssueError as error:   # what was planned early grew more than the margin
+            raise FetchError(str(error)) from None
         return program
 
     def _segments(self, text):
