@@ -16,6 +16,7 @@ from isa import streams, timing
 from isa.check import drives, samples
 from isa.geometry import QUEUE_DEPTH, STREAMS, Geometry, Queue, QueueKind
 from isa.instructions import (
+    Config,
     Countdown,
     Gather,
     Halt,
@@ -78,6 +79,8 @@ class _Occupancy:
         length = expansion.cycles + 2 * self.bias
         self.taken = np.zeros((streams.STREAM_IDS, geometry.boundaries, length), bool)
         for (stream, origin), (driven, sampled) in self._lives(expansion).items():
+            if driven and (stream, origin) in self.shared:   # nowhere does one value end for another
+                driven = {min(driven)}
             self._live(stream, origin, sorted(driven), sampled)
 
     def copy(self):
@@ -88,6 +91,9 @@ class _Occupancy:
     def _lives(self, expansion):
         """(stream, origin) -> (where it is driven, where it is sampled), in hops from the edge where it would enter."""
         lives: dict[tuple[int, int], tuple[set, list]] = {}
+        self.shared = set()   # diagonals that several values share, each in some superlanes
+
+        g = self.geometry
 
         def note(issue, group, boundary, cycle, which):
             first, size = group
@@ -95,8 +101,9 @@ class _Occupancy:
             for stream in range(first, first + size):
                 entry = lives.setdefault((stream, key), (set(), []))
                 (entry[1].append if which else entry[0].add)(self._hop(first, boundary))
+                if issue.superlanes < g.superlanes:
+                    self.shared.add((stream, key))
 
-        g = self.geometry
         for issue in expansion.issues:
             driven = drives(issue.instruction)
             if driven:
@@ -264,7 +271,9 @@ class _Planner:
         self.end = max(expansion.halts.values())
         self.pair = timing.fetch_length(g)
         self.texts = {q.name: self._text(q, expansion) for q in g.queues}
-        self.sources = [q for q in g.queues if q.kind is QueueKind.MEM]
+        # a Read would not be obeyed in superlanes that a Config of its queue has switched off
+        self.sources = [q for q in g.queues if q.kind is QueueKind.MEM
+                        and not any(isinstance(i, Config) for i in program.texts.get(q.name, ()))]
 
     def _text(self, queue, expansion):
         text = list(self.source.texts.get(queue.name) or [Halt()])

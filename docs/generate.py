@@ -408,7 +408,7 @@ def evidence() -> str:
     for cls in BUILT:
         name = cls.__name__
         sampled = document.samples_operands(cls)
-        in_programs = {name, f"instruction {name}"} & drawn or cls is Halt   # every text ends with a Halt
+        in_programs = {name, f"instruction {name}"} & drawn or cls in (Halt, Ifetch)   # every text ends so; random/fetching.py
         rows.append([f"`{name}`", timing.D_SKEW if sampled else document.NOTHING, document.d_func(cls, SMALL),
                      ", ".join(f"`{bench}`" for bench, used in benches.items() if name in used) or "none",
                      "yes" if in_programs else "no", PROOFS.get(name, "none")])

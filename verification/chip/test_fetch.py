@@ -48,7 +48,7 @@ def test_random_programs_that_fetch_run_on_the_rtl_as_on_golden(name):
                 golden = chip.execute(plan, memory, inbox)
                 push(machine, inbox)
                 actual = machine.run()
-                found = compare_run(plan, golden, actual.cycles, actual.trace, machine.dump(), errors=actual.errors)
+                found = compare_run(plan, golden, actual.cycles, actual.trace, machine.contents(), errors=actual.errors)
                 assert found.equal, f"{name} seed {seed}, {run} run: {found}"
                 for emitted, received in zip(golden.mail, actual.mail, strict=True):
                     assert np.array_equal(emitted[:, 0], received), f"{name} seed {seed}, {run} run: mail differs"
