@@ -322,8 +322,10 @@ class _Planner:
                 if self._chunk(text, pairs, margin):
                     return
                 pairs = pairs - 1 if pairs < 4 else pairs * 2 // 3
+        words = int((~self.memory.used).sum())
         raise FetchError(f"{text.queue.name}: instruction {text.supplied}, which is needed at cycle "
-                         f"{text.reached[text.supplied]}, can't be fetched in time: no MEM queue, stream or words are free for it")
+                         f"{text.reached[text.supplied]}, can't be fetched in time: no MEM queue, stream or words are free for it; "
+                         f"{words} words of all slices are not used")
 
     def _chunk(self, text, pairs, margin) -> bool:
         """Plan a chunk of so many pairs if there is room for it: as late as possible, from the slice with the shortest text."""
