@@ -7,8 +7,9 @@ queues with Reads too. Chunks are therefore planned in the order in which their 
 chunks when its turn comes, and an insertion that would make text late that is planned already is not done.
 """
 
+import itertools
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -33,10 +34,11 @@ from isa.instructions import (
 from isa.issue import Expansion, Fetch, IssueError, expand
 from isa.program import NO_OPERATION, Program, Segment
 
-PRELOAD = 64          # instructions of a queue that the host puts there
+PRELOADS = (64, 128, 192)   # instructions of a queue that the host puts there: the fewest that work
 OPERATION = "instruction text"
-MARGINS = (24, 12, 40, 6)   # tried one after the other: instructions by which text may grow after it was planned
+MARGINS = (24, 8)     # tried one after the other: instructions by which text may grow after it was planned
 _GROWTH = 2           # instructions by which an Ifetch makes its own text longer, at most
+_SPARE = 16           # by which a text may still grow after its last chunk; what is left of them is not fetched
 _LONGEST = 65535      # of a Nop
 _NEVER = 1 << 40
 
@@ -45,17 +47,23 @@ class FetchError(ValueError):
     """Text that can't be fetched in time: names the queue and what there was no room for."""
 
 
-def fetched(program: Program, preload: int = PRELOAD) -> Program:
-    """The program with at most ``preload`` instructions of each queue preloaded; the same one if no text is longer.
+def fetched(program: Program, *preloads: int) -> Program:
+    """The program with at most so many instructions of each queue preloaded; the same one if no text is longer.
+
+    preloads: tried one after the other, PRELOADS by default.
 
     It issues what the program issues, in the same cycles, and Ifetches and Reads besides; it takes as many cycles. The program
     must have none yet. Raises FetchError if text can't be brought in time, MEM is full, or a chunk finds no stream.
     """
-    if all(len(text) <= preload for text in program.texts.values()):
+    preloads = preloads or PRELOADS
+    longest = max(map(len, program.texts.values()), default=0)
+    if longest <= preloads[0]:
         return program
     expansion = expand(program.texts, program.geometry, depth=_NEVER)
     occupancy = _Occupancy(program.geometry, expansion)
-    for margin in MARGINS:
+    for preload, margin in itertools.product(preloads, MARGINS):
+        if longest <= preload:
+            return program
         try:
             return _Planner(program, expansion, occupancy.copy(), preload, margin).program()
         except FetchError as error:
@@ -315,7 +323,7 @@ class _Planner:
 
     def _plan(self, text):
         """Plan the next chunk of a text, as large as can be; rather a small one than one without a margin."""
-        most = -(-(self._open(text) + _GROWTH) // self.pair)
+        most = -(-(self._open(text) + _GROWTH + _SPARE) // self.pair)
         most = max(1, min(most, (QUEUE_DEPTH - self.preload) // 2 // self.pair))
         for margin in (self.margin, self.margin // 2, self.margin // 4, _GROWTH + 1):
             pairs = most
@@ -323,8 +331,10 @@ class _Planner:
                 if self._chunk(text, pairs, margin):
                     return
                 pairs = pairs - 1 if pairs < 4 else pairs * 2 // 3
+        words = int((~self.memory.used).sum())
         raise FetchError(f"{text.queue.name}: instruction {text.supplied}, which is needed at cycle "
-                         f"{text.reached[text.supplied]}, can't be fetched in time: no MEM queue, stream or words are free for it")
+                         f"{text.reached[text.supplied]}, can't be fetched in time: no MEM queue, stream or words are free for it; "
+                         f"{words} words of all slices are not used")
 
     def _chunk(self, text, pairs, margin) -> bool:
         """Plan a chunk of so many pairs if there is room for it: as late as possible, from the slice with the shortest text."""
@@ -404,7 +414,7 @@ class _Planner:
         text.insert(chunk.cycle, [(0, Ifetch(stream=stream, n=chunk.pairs))], 1, self.operation)
         text.chunks.append(chunk)
         source.insert(reads, self._reads(chunk, stream), self._lasts(chunk.pairs), self.operation)
-        if not (self._open(text) > -self.pair and text.legal() and source.legal()
+        if not (text.legal() and source.legal()
                 and self._deadline(source, self.margin // 2) >= chunk.cycle):
             for changed, state in before:
                 changed.restore(state)
@@ -434,6 +444,7 @@ class _Planner:
         program = Program(source.geometry, operations=[*source.operations, OPERATION], segments=list(source.segments),
                           zeroed=list(source.zeroed), symbols=dict(source.symbols), cycles=source.cycles, notes=dict(source.notes))
         for name, text in self.texts.items():
+            self._trim(text)
             extra = self._trailing(text)
             for _ in range(extra):
                 for part in (text.entries, text.origins):
@@ -449,6 +460,13 @@ class _Planner:
         except IssueError as error:   # what was planned early grew more than the margin
             raise FetchError(str(error)) from None
         return program
+
+    def _trim(self, text):
+        """Let the last Ifetch leave out pairs that are nothing but padding; they are read, but nobody samples them."""
+        unused = max(0, -self._open(text)) // self.pair
+        if unused and text.chunks:
+            entry = text.reached.index(text.chunks[-1].cycle)
+            text.entries[entry] = replace(text.entries[entry], n=text.entries[entry].n - unused)
 
     def _segments(self, text):
         """The text of all chunks of a queue."""

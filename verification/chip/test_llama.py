@@ -20,6 +20,11 @@ DRAWN = range(9)
 UNEVEN = LlamaConfig(hidden=40, layers=3, heads=6, kv_heads=2, head_dim=8, ffn=130, vocab=77, max_positions=70)
 
 
+def uneven(name, precision):
+    """UNEVEN with as many of its layers as a geometry's memory holds together with their instructions."""
+    return replace(UNEVEN, layers=UNEVEN.layers if name != "nano" else {"int8": 2, "fp16": 1}[precision])
+
+
 @pytest.fixture(scope="module")
 def machines():
     """One simulator of each geometry for all tests of this file."""
@@ -49,7 +54,7 @@ def _run(config, name, machines, precision="int8", tokens=2):
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_uneven_model_is_exact_on_rtl(name, precision, machines):
-    _run(UNEVEN, name, machines, precision, tokens=3)
+    _run(uneven(name, precision), name, machines, precision, tokens=3)
 
 
 @pytest.mark.parametrize("draw", DRAWN)
@@ -72,7 +77,7 @@ BOUND = {"int8": 0.15, "int16": 0.15, "fp16": 0.004}
 def test_logits_stay_near_the_float_model(name, precision):
     """More positions than a vector has lanes, so that the cache has several tiles."""
     g = geometry.named(name)
-    errors = logit_errors(compile_random(UNEVEN, g, SEED, precision), 40, SEED)
+    errors = logit_errors(compile_random(uneven(name, precision), g, SEED, precision), 40, SEED)
     print(f"worst error {max(errors):.5f}")
     assert g.lanes < len(errors) and max(errors) < BOUND[precision], errors
 

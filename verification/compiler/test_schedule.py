@@ -1,6 +1,5 @@
 """Scheduled programs do exactly what their graphs say, in exactly the predicted number of cycles."""
 
-import functools
 import os
 
 import numpy as np
@@ -248,7 +247,7 @@ def test_a_sum_of_many_vectors_of_one_slice_is_cut_until_no_reads_meet():
 
 
 def test_a_program_whose_text_does_not_come_in_time_is_refused(monkeypatch):
-    monkeypatch.setattr(compiler.schedule, "fetched", functools.partial(fetched, preload=2))
+    monkeypatch.setattr(compiler.schedule, "fetched", lambda program: fetched(program, 2))
     x, y = tensor("x", "int8", 4, Kind.INPUT), tensor("y", "int8", 4)
     with pytest.raises(ScheduleError, match="program does not fit geometry small: .* can't be fetched in time"):
         schedule(Graph([x, y], [Work("copy", 4, [(Load(x, (0, 3, 1, 2)), store(y, range(4)))])]), POINT)

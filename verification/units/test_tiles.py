@@ -66,7 +66,7 @@ def test_no_output_of_a_registered_kind_depends_on_an_input_of_the_same_cycle():
         text = chip_text(geometry.named(name))
         kinds = stamp.registered_in(text)
         assert {re.sub("_.*", "", kind) for kind in kinds} == {
-            "alucore", "collectorcore", "edgecore", "icuqueue", "mailboxcore", "memcore", "networkcore", "paircore",
+            "alucore", "collectorcore", "edgecore", "fetchcore", "icuqueue", "mailboxcore", "memcore", "networkcore", "paircore",
             "sxmcore", "vxmcore"}
         for kind in kinds:
             part = part_of(text, kind)
@@ -116,9 +116,9 @@ def test_a_kind_is_the_same_text_in_every_chip_and_bench():
 
     small = geometry.named("small")
     chip = kinds_of(chip_text(small), "chip_small")
-    others = ((kinds_of(chip_text(geometry.named("nano")), "chip_nano"), {"alucore", "collectorcore", "mailboxcore", "paircore", "sxmcore",
-                                                                      "vxmcore"}),
-              (kinds_of(builder.elaborate(Mxm, "mxm_small", geometry=small), "mxm_small"), {"edgecore", "paircore"}))
+    in_every_chip = {"alucore", "collectorcore", "fetchcore", "mailboxcore", "paircore", "sxmcore", "vxmcore"}
+    others = ((kinds_of(chip_text(geometry.named("nano")), "chip_nano"), in_every_chip),
+              (kinds_of(builder.elaborate(Mxm, "mxm_small", geometry=small), "mxm_small"), {"edgecore", "fetchcore", "paircore"}))
     for other, expected in others:
         shared = chip.keys() & other.keys()
         assert {re.sub("_.*", "", kind) for kind in shared} == expected
