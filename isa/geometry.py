@@ -202,7 +202,7 @@ class Geometry:
 
 # name: superlanes, MEM slices per hemisphere, words per slice
 _POINTS = {
-    "nano": (1, 20, 512),
+    "nano": (1, 20, 1024),
     "small": (2, 20, 1024),
     "medium": (4, 20, 8192),
     "full": (20, 44, 8192),

@@ -21,8 +21,8 @@ UNEVEN = LlamaConfig(hidden=40, layers=3, heads=6, kv_heads=2, head_dim=8, ffn=1
 
 
 def uneven(name, precision):
-    """UNEVEN with as many of its layers as a geometry's memory holds together with their instructions."""
-    return replace(UNEVEN, layers=UNEVEN.layers if name != "nano" else {"int8": 2, "fp16": 1}[precision])
+    """UNEVEN, with one layer where the text of more can't be fetched in time: on nano a vector brings one instruction only."""
+    return replace(UNEVEN, layers=1) if (name, precision) == ("nano", "fp16") else UNEVEN
 
 
 @pytest.fixture(scope="module")
