@@ -202,4 +202,4 @@ def test_wrong_cycles_or_a_sticky_error_make_a_run_unequal(run):
 
 def test_memories_of_different_shape_are_refused():
     with pytest.raises(ValueError, match="shapes"):
-        compare_memory(geometry.named("nano"), np.zeros((40, 512, 1, 16)), np.zeros((40, 512, 2, 16)))
+        compare_memory(geometry.named("nano"), np.zeros((40, 1024, 1, 16)), np.zeros((40, 1024, 2, 16)))

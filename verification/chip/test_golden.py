@@ -628,8 +628,8 @@ def test_a_read_of_nothing_is_refused(placed, message):
 
 def test_a_memory_of_another_shape_is_refused():
     plan = chip.plan(placed_program(geometry.named("nano"), []))
-    for memory in (np.zeros((1, 40, 512, 1, 15), np.uint8), np.zeros((40, 512, 1, 16), np.uint8),
-                   np.zeros((1, 40, 512, 1, 16), np.int16)):
+    for memory in (np.zeros((1, 40, 1024, 1, 15), np.uint8), np.zeros((40, 1024, 1, 16), np.uint8),
+                   np.zeros((1, 40, 1024, 1, 16), np.int16)):
         with pytest.raises(ValueError, match="memory must be uint8"):
             chip.execute(plan, memory)
-    assert chip.execute(plan, np.zeros((2, 40, 512, 1, 16), np.uint8)).memory.shape[0] == 2
+    assert chip.execute(plan, np.zeros((2, 40, 1024, 1, 16), np.uint8)).memory.shape[0] == 2

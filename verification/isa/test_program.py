@@ -19,7 +19,7 @@ def sample() -> Program:
     """A small program with every part of the container in use."""
     return Program(
         NANO,
-        texts={"MEM_W3": [Read(address=511, stream=63, stride=-1), Halt()],
+        texts={"MEM_W3": [Read(address=1023, stream=63, stride=-1), Halt()],
                "MEM_E0": [Write(address=0, stream=0), Halt()]},
         origins={"MEM_W3": [1, 0xFFFFFFFF]}, operations=["first", "second: ü"],
         segments=[Segment(0, 3, 510, bytes(range(32))), Segment(1, 0, 0, bytes(16))], zeroed=[(1, 19, 5, 7)],
@@ -103,14 +103,14 @@ def _alter(**changes):
     (_alter_chip(queues=[["MEM_E0", 2, 2], ["MEM_W3", 2, 3]]), "MEM_W3 has 2 instructions, of which 3 cannot be there before"),
     (_alter_chip(queues=[["MEM_E0", 2], ["MEM_W3", 2, 1]]), "malformed header"),
     (_alter_chip(queues=[["MEM_E0", 2, 1.5], ["MEM_W3", 2, 1]]), "malformed header"),
-    (_alter_chip(segments=[[0, 3, 511, 32], [1, 0, 0, 16]]), "words 511..512 is outside of geometry nano"),
+    (_alter_chip(segments=[[0, 3, 1023, 32], [1, 0, 0, 16]]), "words 1023..1024 is outside of geometry nano"),
     (_alter_chip(segments=[[0, 3, 510, 24], [1, 0, 0, 24]]), "24 bytes, not a multiple of 16"),
     (_alter_chip(segments=[[0, 3, 510, -1]]), "segment of -1 bytes"),
     (_alter_chip(zeroed=[[0, 20, 0, 1]]), "zeroed range hemisphere 0 slice 20"),
     (_alter_chip(symbols=[["x", "int64", 1, [[[0, 0, 0]]]]]), "unknown type 'int64'"),
     (_alter_chip(symbols=[["x", "int8", 17, [[[0, 0, 0]]]]]), "17 lanes in 1 vectors"),
     (_alter_chip(symbols=[["x", "fp32", 1, [[[0, 0, 0]]]]]), "1 byte planes for fp32"),
-    (_alter_chip(symbols=[["x", "int8", 1, [[[0, 0, 512]]]]]), "words 512..512 is outside"),
+    (_alter_chip(symbols=[["x", "int8", 1, [[[0, 0, 1024]]]]]), "words 1024..1024 is outside"),
 ])
 def test_a_malformed_header_is_refused_even_with_a_right_checksum(alter, message):
     with pytest.raises(ProgramError, match=message):
@@ -121,7 +121,7 @@ def test_a_malformed_header_is_refused_even_with_a_right_checksum(alter, message
     (0, 0xEE, "queue MEM_E0 entry 0: opcode 0xee is not an instruction"),
     (0, 0xB0, "Send is not in this hardware yet"),
     (15, 0x80, "Write has bits set outside of its fields"),
-    (6, 0x06, "Write.address = 768 is outside 0..511 of geometry nano"),
+    (6, 0x0A, "Write.address = 1280 is outside 0..1023 of geometry nano"),
 ])
 def test_a_bad_instruction_is_refused_even_with_a_right_checksum(byte, value, message):
     header, bulk = unpacked(sample().to_bytes())
@@ -142,8 +142,8 @@ def test_other_files_are_refused_by_name(tmp_path):
 
 def test_a_bad_program_is_not_written(tmp_path):
     program = sample()
-    program.segments.append(Segment(0, 0, 512, bytes(16)))
-    with pytest.raises(ProgramError, match="words 512..512 is outside"):
+    program.segments.append(Segment(0, 0, 1024, bytes(16)))
+    with pytest.raises(ProgramError, match="words 1024..1024 is outside"):
         program.save(tmp_path / "p.lpu")
     assert not list(tmp_path.iterdir())
 

@@ -38,7 +38,7 @@ def test_fields_of_a_register_do_not_overlap():
     (lambda g: hostmap.memory_address(g, 2, 0, 0), "hemisphere 2 is outside 0..1"),
     (lambda g: hostmap.memory_address(g, 0, 20, 0), "MEM slice 20 is outside 0..19"),
     (lambda g: hostmap.memory_address(g, 0, 0, 1), "superlane 1 is outside 0..0"),
-    (lambda g: hostmap.memory_address(g, 0, 0, 0, 512), "word 512 is outside 0..511"),
+    (lambda g: hostmap.memory_address(g, 0, 0, 0, 1024), "word 1024 is outside 0..1023"),
     (lambda g: hostmap.queue_address(g, 96), "queue 96 is outside 0..95"),
     (lambda g: hostmap.mailbox_address(g, 2, 0), "hemisphere 2 is outside 0..1"),
     (lambda g: hostmap.mailbox_address(g, 0, 1), "superlane 1 is outside 0..0"),
