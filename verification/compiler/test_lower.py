@@ -32,7 +32,7 @@ def runs(b, inputs, output):
     return program, results
 
 
-@pytest.mark.parametrize("rows, chunks", [(1, 1), (128, 1), (129, 2), (300, 3), (1000, 8)])
+@pytest.mark.parametrize("rows, chunks", [(1, 1), (256, 1), (257, 2), (600, 3), (2000, 8)])
 @pytest.mark.parametrize("dtype", ["fp32", "uint8"])
 def test_a_table_is_cut_into_chunks_that_fit_a_slice(dtype, rows, chunks):
     point = geometry.named("nano")

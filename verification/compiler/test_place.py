@@ -99,21 +99,21 @@ def test_weights_fill_all_slices_when_room_is_short():
 
 
 def test_too_much_is_refused_with_both_numbers():
-    tensors = [Tensor(f"t{i}", "fp32", 200) for i in range(30)]
-    with pytest.raises(PlaceError, match="geometry nano holds 20480 words, the model needs 24000"):
+    tensors = [Tensor(f"t{i}", "fp32", 400) for i in range(30)]
+    with pytest.raises(PlaceError, match="geometry nano holds 40960 words, the model needs 48000"):
         place([], tensors, NANO)
 
 
 def test_a_tensor_without_room_is_named():
-    tensors = [Tensor(f"t{i}", "fp32", 300, Kind.STATE, hemisphere=0) for i in range(6)]
-    with pytest.raises(PlaceError, match=r"tensor t5 \(300 vectors in 4 slices\) finds no room: geometry nano holds 20480"):
+    tensors = [Tensor(f"t{i}", "fp32", 600, Kind.STATE, hemisphere=0) for i in range(6)]
+    with pytest.raises(PlaceError, match=r"tensor t5 \(600 vectors in 4 slices\) finds no room: geometry nano holds 40960"):
         place([], tensors, NANO)
 
 
 def test_a_large_tensor_may_cross_the_border_of_the_banks():
-    big = Tensor("big", "int8", 300, Kind.INPUT)
-    small = Tensor("small", "int8", 300)
-    schedule(Graph([big, small], [copy(big, small, range(250, 260))]), NANO)
+    big = Tensor("big", "int8", 600, Kind.INPUT)
+    small = Tensor("small", "int8", 600)
+    schedule(Graph([big, small], [copy(big, small, range(506, 516))]), NANO)
 
 
 def test_a_tensor_that_the_graph_does_not_list_is_refused():
