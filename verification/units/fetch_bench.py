@@ -1,4 +1,4 @@
-"""Bench of a column of FetchTiles: what comes out, in which cycle, whether driven, in every cycle."""
+"""Bench of a column of FetchTiles: what comes out, in which cycle, corrected, and what is reported, in every cycle."""
 
 import os
 from collections import defaultdict
@@ -6,26 +6,29 @@ from collections import defaultdict
 import cocotb
 from cocotb.triggers import FallingEdge
 
-from hdl.stream import LANE_BITS, WORD_BITS
+from hdl.stream import LANE_BITS
+from isa.ecc import DATA_BITS
 from isa.geometry import STREAMS
 from isa.streams import STREAM_IDS
 from sim.bench import rng, start
+from verification.units.words import random_flips, sent
 
 SUPERLANES, QUEUES = int(os.environ["SUPERLANES"]), int(os.environ["QUEUES"])
 PAIR = 2 * SUPERLANES
-MASK = (1 << WORD_BITS) - 1
 
 
 class Scenario:
     """Beats of all queues, the words of the streams that they meet, and what must follow.
 
-    beats: cycle -> {queue: stream}. words: (cycle, superlane) -> {stream: word}. text: cycle -> {queue: word}. errors: cycle ->
-    mask of superlanes.
+    beats: cycle -> {queue: stream}. words: (cycle, superlane) -> {stream: (what a consumer makes of it, what is sent, how
+    many bits of it are wrong)}, None if nobody drives it. text: cycle -> {queue: word}. errors: cycle -> mask of superlanes.
+    reports: (cycle, superlane) -> [words corrected, streams of uncorrectable ones].
     """
 
     def __init__(self, source, length, pause, undriven):
         self.beats, self.words = defaultdict(dict), defaultdict(dict)
         self.text, self.errors = defaultdict(dict), defaultdict(int)
+        self.reports = defaultdict(lambda: [0, set()])
         self.length = length
         for queue in range(QUEUES):
             cycle = source.choice((0, source.randrange(2 * PAIR)))
@@ -43,10 +46,19 @@ class Scenario:
         for k in range(SUPERLANES):
             here = self.words[cycle + 1 + k, k]
             if stream not in here:
-                here[stream] = None if source.random() < undriven else source.getrandbits(WORD_BITS)
-            self.text[cycle + 2 + 2 * k][queue] = here[stream] or 0
+                here[stream] = None if source.random() < undriven else self._word(source)
+            word, _, wrong = here[stream] or (0, 0, 0)
+            self.text[cycle + 2 + 2 * k][queue] = word
             if here[stream] is None:
                 self.errors[cycle + 2 + k] |= 1 << k
+            report = self.reports[cycle + 2 + k, k]
+            report[0] += wrong == 1
+            report[1] |= {stream} if wrong > 1 else set()
+
+    @staticmethod
+    def _word(source):
+        data, flips = source.getrandbits(DATA_BITS), random_flips(source)
+        return data, sent(data, flips), flips.bit_count()
 
     def side(self, cycle, k, first):
         """(driven, data) of a side of superlane k; first: its first stream id."""
@@ -54,13 +66,13 @@ class Scenario:
         for stream, word in self.words.get((cycle, k), {}).items():
             if 0 <= stream - first < STREAMS and word is not None:
                 driven |= 1 << stream - first
-                data |= word << LANE_BITS * (stream - first)
+                data |= word[1] << LANE_BITS * (stream - first)
         return driven, data
 
 
 class Bench:
     def __init__(self, dut):
-        self.dut, self.words = dut, 0
+        self.dut, self.words, self.corrected, self.uncorrectable = dut, 0, 0, 0
 
     async def reset(self):
         for queue in range(QUEUES):
@@ -101,8 +113,18 @@ class Bench:
                 word = int(getattr(self.dut, f"text_out__{queue}__word").value)
                 assert word == expected[queue], (cycle, queue, hex(word), hex(expected[queue]))
                 self.words += 1
+        for k in range(SUPERLANES):
+            self._check_report(cycle, k, *scenario.reports.get((cycle, k), (0, ())))
         error = int(self.dut.error.value)
         assert error == scenario.errors.get(cycle, 0), (cycle, bin(error), bin(scenario.errors.get(cycle, 0)))
+
+    def _check_report(self, cycle, k, corrected, uncorrectable):
+        count, found, stream = (int(getattr(self.dut, f"text_report__{k}__{part}").value)
+                                for part in ("corrected", "uncorrectable", "stream"))
+        assert (count, found) == (corrected, bool(uncorrectable)), (cycle, k, count, corrected, found, uncorrectable)
+        assert not found or stream in uncorrectable, (cycle, k, stream, uncorrectable)
+        self.corrected += count
+        self.uncorrectable += found
 
 
 @cocotb.test()
@@ -111,7 +133,7 @@ async def every_word_comes_in_its_cycle(dut):
     await bench.reset()
     for pause in (0, 3, 5 * PAIR):
         await bench.play(Scenario(source, 60 + 6 * PAIR, pause, undriven=0))
-    assert bench.words > 60 * QUEUES
+    assert bench.words > 60 * QUEUES and bench.corrected and bench.uncorrectable
 
 
 @cocotb.test()

@@ -23,7 +23,7 @@ class Column(wiring.Component):
     def __init__(self, *, superlanes: int, queues: int):
         self.queues = queues
         super().__init__({"e_in": In(StreamSide()).array(superlanes), "w_in": In(StreamSide()).array(superlanes),
-                          "error": Out(superlanes), **column_ports(queues)})
+                          "error": Out(superlanes), **column_ports(queues, superlanes)})
 
     def elaborate(self, platform):
         m = Module()
