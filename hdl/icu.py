@@ -160,7 +160,7 @@ class IcuQueue(wiring.Component):
             memory.r_addr.eq(Mux(taking, entry, host.address)[:ENTRY_BITS]),
             memory.w_en.eq(entering | host.valid & host.write),
             memory.w_addr.eq(Mux(entering, tail, host.address)[:ENTRY_BITS]),
-            memory.w_data.eq(Mux(entering, self.text.word[:TEXT_BITS], host.wdata) if self.width else host.wdata),
+            memory.w_data.eq(Mux(entering, self.text.word, host.wdata) if self.width else host.wdata),
             memory.id.eq(self.id), memory.sim_load.eq(self.sim_load), memory.sim_dump.eq(self.sim_dump),
             self.head.eq(memory.r_data), host.rdata.eq(Mux(answering, memory.r_data, 0)),
         ]
