@@ -152,7 +152,7 @@ async def _bench(dut):
 async def random_programs_back_to_back_equal_golden(dut):
     """An operation in every ALU in nearly every cycle."""
     bench = await _random_program(dut, 1.0, int(os.environ.get("LENGTH", 100)))
-    assert bench.corrected > 40 * S and bench.uncorrectable > 20 * S   # about half of what the seeds tried give
+    assert bench.corrected > 40 * S and bench.uncorrectable > 20 * S
 
 
 @cocotb.test()
