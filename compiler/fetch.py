@@ -123,7 +123,7 @@ class _Occupancy:
 
     def origin(self, stream, boundary, cycle):
         """Index of a diagonal in ``taken``."""
-        return cycle + self.bias + (-boundary if streams.is_east(stream) else boundary)
+        return streams.origin(stream, cycle, boundary) + self.bias
 
     def _hop(self, stream, boundary):
         return boundary if streams.is_east(stream) else self.geometry.groups - boundary

@@ -591,8 +591,7 @@ class _Planner:
 
 def _diagonal(stream, cycle, boundary) -> int:
     """Key of the diagonal a value travels on, unique for each stream."""
-    along = cycle - boundary if stream < streams.STREAMS else cycle + boundary
-    return along * streams.STREAM_IDS + stream
+    return streams.origin(stream, cycle, boundary) * streams.STREAM_IDS + stream
 
 
 # ---- execution ----------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class _Walk:
         on_streams = np.flatnonzero(drives.superlanes)
         for vector in on_streams[np.argsort(drives.cycle[on_streams], kind="stable")]:
             stream, cycle, boundary = (int(column[vector]) for column in (drives.stream, drives.cycle, drives.boundary))
-            self.history[stream, _along(stream, cycle, boundary)].append((cycle, int(vector)))
+            self.history[stream, streams.origin(stream, cycle, boundary)].append((cycle, int(vector)))
             self.driven[int(drives.issue[vector])].append(int(vector))
 
     def predict(self, flips):
@@ -114,7 +114,7 @@ class _Walk:
         return self.found
 
     def _visible(self, stream, time, boundary, k):
-        seen = [vector for cycle, vector in self.history.get((stream, _along(stream, time, boundary)), ())
+        seen = [vector for cycle, vector in self.history.get((stream, streams.origin(stream, time, boundary)), ())
                 if cycle <= time and self.plan.drives.superlanes[vector] > k]
         return seen[-1] if seen else None
 
@@ -198,7 +198,3 @@ class _Walk:
 def _data(mask):
     """The data bits of a mask as 16 bytes."""
     return np.frombuffer((mask & (1 << ecc.DATA_BITS) - 1).to_bytes(LANES, "little"), np.uint8)
-
-
-def _along(stream, cycle, boundary):
-    return cycle - boundary if streams.is_east(stream) else cycle + boundary

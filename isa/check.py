@@ -164,7 +164,7 @@ class _Streams:
     def _drive(self, issue, first, size):
         cycle = issue.cycle + timing.d_func(issue.instruction, self.geometry)
         boundary = streams.drive_boundary(issue.queue.group, first)
-        origin = _origin(first, cycle, boundary)
+        origin = streams.origin(first, cycle, boundary)
         for stream in range(first, first + size):
             other = self.driven.setdefault((stream, origin), {}).setdefault(cycle, issue)
             if other is not issue:
@@ -174,7 +174,7 @@ class _Streams:
     def _sample(self, issue, first, size):
         cycle = issue.cycle + timing.D_SKEW
         boundary = streams.sample_boundary(issue.queue.group, first)
-        origin = _origin(first, cycle, boundary)
+        origin = streams.origin(first, cycle, boundary)
         for stream in range(first, first + size):
             driven = self.driven.get((stream, origin))
             if not driven or min(driven) > cycle:
@@ -196,10 +196,6 @@ class _Streams:
             return ""
         _, at, issue = min(found, key=lambda f: f[0])
         return f"; the nearest value passes in cycle {at}, from {describe(issue)}"
-
-
-def _origin(stream, cycle, boundary):
-    return cycle - boundary if streams.is_east(stream) else cycle + boundary
 
 
 # ---- MEM ----------------------------------------------------------------------------------------------------------

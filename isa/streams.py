@@ -61,6 +61,12 @@ def hops(stream: int, driven: int, sampled: int) -> int:
     return sampled - driven if is_east(stream) else driven - sampled
 
 
+def origin(stream: int, cycle: int, boundary: int) -> int:
+    """The cycle in which a value that is at a boundary would be at boundary 0: the diagonal that it travels on. Values of one
+    stream and origin meet, others never do."""
+    return cycle - boundary if stream < STREAMS else cycle + boundary
+
+
 def _index(index: int) -> int:
     if not 0 <= index < STREAMS:
         raise StreamError(f"stream index {index!r} is outside 0..{STREAMS - 1}")

@@ -18,8 +18,7 @@ from hdl.arith.int_to_fp import IntToFp
 from hdl.arith.rsqrt import Rsqrt
 from hdl.arith.tanh import Tanh
 from hdl.clock_gate import PENDING, Core, Gated, gated
-from hdl.ecc import Encoder
-from hdl.operands import Report, decoder, report_registers, summary
+from hdl.operands import Report, decoder, encoded, report_registers, summary
 from hdl.stamp import stamp
 from hdl.vxm.lane import Lane
 from isa import timing
@@ -242,6 +241,5 @@ class AluCore(Core):
         for p in range(WORD_BYTES):
             driven = Signal(name=f"driven{p}")
             m.d.comb += driven.eq(emit.drive & emit.form.matches(*(form for form in Format if form.size > p)))
-            m.submodules[f"encoder{p}"] = encoder = stamp(Encoder)
-            m.d.comb += [encoder.data.eq(result.word_select(p, DATA_BITS)), encoder.enable.eq(driven),
-                         self.check[p].eq(encoder.word[DATA_BITS:])]
+            word = encoded(m, result.word_select(p, DATA_BITS), name=f"encoder{p}", enable=driven)
+            m.d.comb += self.check[p].eq(word[DATA_BITS:])

@@ -12,10 +12,9 @@ from isa.instructions import Alu, Format, Halt, Ifetch, Nop, Op, Read, Repeat, S
 from isa.issue import Fetch, expand
 from isa.program import Address, Program, Segment
 from sim.machine import RtlMachine
-from verification.compare import compare_run
+from verification.chip.runs import run_twice
 from verification.placed import hops, read_cycle
 from verification.random.fetching import fetching
-from verification.random.letters import letters, push
 from verification.random.programs import generate, seed_from_environment
 
 NANO = geometry.named("nano")
@@ -39,20 +38,7 @@ def test_random_programs_that_fetch_run_on_the_rtl_as_on_golden(name):
     print(f"LPU_SEED={first}")
     with RtlMachine(geometry.named(name), progress=False) as machine:
         for seed in range(first, first + COUNT[name]):
-            program = fetching(generate(machine.geometry, seed))
-            plan, memory = chip.plan(program), chip.memory_image(program)
-            assert plan.fetches
-            machine.load(program)
-            for run in ("first", "second"):
-                inbox = letters(plan, seed)
-                golden = chip.execute(plan, memory, inbox)
-                push(machine, inbox)
-                actual = machine.run()
-                found = compare_run(plan, golden, actual.cycles, actual.trace, machine.contents(), errors=actual.errors)
-                assert found.equal, f"{name} seed {seed}, {run} run: {found}"
-                for emitted, received in zip(golden.mail, actual.mail, strict=True):
-                    assert np.array_equal(emitted[:, 0], received), f"{name} seed {seed}, {run} run: mail differs"
-                memory = np.ascontiguousarray(golden.memory)
+            assert run_twice(machine, fetching(generate(machine.geometry, seed)), seed).fetches
 
 
 def moves(count, preload=3, wait=timing.IFETCH_D_FUNC - 1):

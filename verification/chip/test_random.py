@@ -5,16 +5,13 @@
 
 from collections import Counter
 
-import numpy as np
 import pytest
 
-from golden import chip
 from isa import geometry
 from isa.check import check
 from sim.machine import RtlMachine
-from verification.compare import compare_run
+from verification.chip.runs import run_twice
 from verification.random.coverage import measure, required
-from verification.random.letters import letters, push
 from verification.random.programs import generate, seed_from_environment
 
 GEOMETRIES = ["nano", "small", "medium"]
@@ -64,15 +61,4 @@ def run_all(name, count):
     """Run programs one after another on one machine, each twice: the second run meets what the first one left."""
     with RtlMachine(geometry.named(name), progress=False) as machine:
         for seed, program in programs(name, count):
-            plan, memory = chip.plan(program), chip.memory_image(program)
-            machine.load(program)
-            for run in ("first", "second"):
-                inbox = letters(plan, seed)
-                golden = chip.execute(plan, memory, inbox)
-                push(machine, inbox)
-                actual = machine.run()
-                found = compare_run(plan, golden, actual.cycles, actual.trace, machine.contents(), errors=actual.errors)
-                assert found.equal and not actual.corrected, f"{name} seed {seed}, {run} run: {found}, {actual.corrected} corrected"
-                for emitted, received in zip(golden.mail, actual.mail, strict=True):
-                    assert np.array_equal(emitted[:, 0], received), f"{name} seed {seed}, {run} run: mail differs"
-                memory = np.ascontiguousarray(golden.memory)
+            run_twice(machine, program, seed)

@@ -173,7 +173,7 @@ class _Table:
     def passes(self, queue: Queue, stream: int, cycle: int) -> bool:
         """Whether an issue of a queue at a cycle samples a driven stream."""
         at = cycle + timing.D_SKEW
-        driven = self.driven.get((stream, _origin(stream, at, streams.sample_boundary(queue.group, stream))), ())
+        driven = self.driven.get((stream, streams.origin(stream, at, streams.sample_boundary(queue.group, stream))), ())
         return _covers(driven, at, self.on(queue, cycle))
 
     def holds(self, queue: Queue, word: int, cycle: int) -> bool:
@@ -208,7 +208,7 @@ class _Table:
         self.add(ordered, (cycle, superlanes))
 
     def drive(self, group: int, first: int, size: int, cycle: int, superlanes: int):
-        origin = _origin(first, cycle, streams.drive_boundary(group, first))
+        origin = streams.origin(first, cycle, streams.drive_boundary(group, first))
         for stream in range(first, first + size):
             self.leave(self.driven[stream, origin], cycle, superlanes)
 
@@ -260,10 +260,6 @@ def _covers(left, cycle, superlanes):
 def _at(left, cycle):
     """Whether anything was left in a cycle."""
     return any(at == cycle for at, _ in left)
-
-
-def _origin(stream, cycle, boundary):
-    return cycle - boundary if stream < STREAMS else cycle + boundary
 
 
 # ---- generator ----------------------------------------------------------------------------------------------------
