@@ -10,14 +10,14 @@ import pytest
 from golden import chip
 from golden.faults import MemoryFlip, Prediction, Sighting, StreamFlip, predict
 from golden.trace import with_check_bits
-from isa import geometry, streams
+from isa import geometry
 from isa.ecc import WORD_BITS
 from isa.geometry import EAST
-from isa.instructions import Read, ReadWrite
 from isa.program import Address, Program
 from lpu.session import Generation, compile_model, hear_all, integers, start_all
 from sim.machine import GoldenMachine, MachineError, RtlMachine, RunResult, chip_model
 from verification.placed import placed_program
+from verification.random.flips import line, memory_flips, single_errors, stream_flips
 from verification.random.letters import letters, push
 from verification.random.programs import generate, seed_from_environment
 
@@ -57,43 +57,6 @@ def run(machine: RtlMachine, ref: Reference, flips: list) -> RunResult:
     return machine.run(flips=[flip for flip in flips if isinstance(flip, StreamFlip)])
 
 
-def stream_flips(rng, plan, count, bits=1) -> list[StreamFlip]:
-    """Places where something is driven, each with so many flipped bits; no value is flipped twice."""
-    headers, found, seen = plan.index.headers, [], set()
-    first = np.concatenate([[0], np.cumsum(np.bitwise_count(headers["driven"]))])
-    for at in rng.sample(range(len(headers)), len(headers)):
-        header, driven = headers[at], int(headers["driven"][at])
-        stream = rng.choice([s for s in range(streams.STREAM_IDS) if driven >> s & 1])
-        boundary = int(header["boundary"])
-        word = int(first[at]) + (driven & (1 << stream) - 1).bit_count()
-        value = int(plan.index.vector[word]), int(header["superlane"])
-        if value in seen or boundary in (0, plan.geometry.groups):   # nobody samples there, nothing goes on from there
-            continue
-        seen.add(value)
-        found += [StreamFlip(int(header["cycle"]), boundary, int(header["superlane"]), stream, bit)
-                  for bit in rng.sample(range(WORD_BITS), bits)]
-        if len(seen) == count:
-            break
-    return found
-
-
-def memory_flips(rng, plan, count, bits=1) -> list[MemoryFlip]:
-    """Words that the program reads, and some that it does not."""
-    g = plan.geometry
-    read = [(issue.queue.hemisphere * g.mem_slices + issue.queue.unit, i.address if isinstance(i, Read) else i.read_address)
-            for issue in plan.issues if isinstance(i := issue.instruction, Read | ReadWrite)]
-    places = {(*rng.choice(read), rng.randrange(g.superlanes)) for _ in range(count)}
-    places |= {(rng.randrange(2 * g.mem_slices), rng.randrange(g.words), rng.randrange(g.superlanes)) for _ in range(count // 4)}
-    return [MemoryFlip(*place, bit) for place in sorted(places) for bit in rng.sample(range(WORD_BITS), bits)]
-
-
-def single_errors(ref: Reference, flips: list) -> tuple[list, Prediction]:
-    """Those of the flips that meet in no word, and what they do: a flip passed on by MEM may meet another one."""
-    while (found := predict(ref.plan, ref.result, flips)).sightings:
-        flips = flips[:len(flips) // 2]
-    return flips, found
-
-
 def assert_memory(ref: Reference, found: Prediction, contents: np.ndarray):
     """All of MEM, check bits too, is as without flips but for what is predicted."""
     expected = with_check_bits(ref.result.memory[0])
@@ -110,7 +73,7 @@ def test_single_flips_are_corrected_and_counted(machine, number):
     rng, ref = random.Random(f"{seed}:single"), reference(machine.geometry.name, seed)
     flips = [*stream_flips(rng, ref.plan, STREAM_FLIPS), *memory_flips(rng, ref.plan, MEMORY_FLIPS)]
     rng.shuffle(flips)
-    flips, found = single_errors(ref, flips)
+    flips, found = single_errors(ref.plan, ref.result, flips)
     result = run(machine, ref, flips)
     assert found.corrected > 5 and result.corrected == found.corrected
     assert result.errors == () and result.cycles == ref.plan.cycles
@@ -137,14 +100,6 @@ def test_a_double_flip_is_reported_with_its_place(machine, number):
         if tried == 3:
             return
     pytest.fail("no double flip was sampled")
-
-
-def line(sighting: Sighting) -> str:
-    """What the machine says of an uncorrectable word."""
-    place = f"group {sighting.group}, superlane {sighting.superlane}"
-    if sighting.host:
-        return f"uncorrectable word: read by the host port from {place}"
-    return f"uncorrectable word: {place}, stream {streams.name(sighting.stream)}, cycle {sighting.cycle}"
 
 
 def test_flips_that_nobody_samples_count_nothing(machine):
