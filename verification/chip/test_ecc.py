@@ -3,26 +3,34 @@ counter and the sticky place are those that the golden model predicts."""
 
 import random
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import pytest
 
+from compiler.fetch import fetched
 from golden import chip
 from golden.faults import MemoryFlip, Prediction, Sighting, StreamFlip, predict
 from golden.trace import with_check_bits
-from isa import geometry
+from isa import geometry, streams
 from isa.ecc import WORD_BITS
 from isa.geometry import EAST
+from isa.instructions import Alu, Format, Halt, Nop, Op, Read, Shift, Source
 from isa.program import Address, Program
 from lpu.session import Generation, compile_model, hear_all, integers, start_all
 from sim.machine import GoldenMachine, MachineError, RtlMachine, RunResult, chip_model
-from verification.placed import placed_program
+from verification.placed import placed_program, random_words, read_cycle
+from verification.random.fetching import fetching
 from verification.random.flips import line, memory_flips, single_errors, stream_flips
 from verification.random.letters import letters, push
 from verification.random.programs import generate, seed_from_environment
 
 PROGRAMS = 4
 STREAM_FLIPS, MEMORY_FLIPS = 60, 30
+STREAM = streams.eastward(3)
+OPERANDS = (("MEM_W8", "VXM5", Alu(op=Op.MOV, a=Source.STREAM, a_stream=STREAM, a_format=Format.I8)),
+            ("MEM_E8", "SXM_E.shift0", Shift(stream=STREAM, out_stream=STREAM, amount=1, up=1)))
+FETCHING = ("MEM_E5", "VXM3", "SXM_W.shift0", "MXM2.compute")
 MODEL = "mathformer/add"
 
 
@@ -36,8 +44,12 @@ class Reference:
     inbox: list
 
 
-def reference(name: str, seed: int) -> Reference:
+def reference(name: str, seed: int, fetches: bool = False) -> Reference:
     program = generate(geometry.named(name), seed)
+    return reference_of(fetching(program) if fetches else program, seed)
+
+
+def reference_of(program: Program, seed: int = 1) -> Reference:
     plan = chip.plan(program)
     inbox = letters(plan, seed)
     return Reference(program, plan, chip.execute(plan, chip.memory_image(program), inbox), inbox)
@@ -57,6 +69,11 @@ def run(machine: RtlMachine, ref: Reference, flips: list) -> RunResult:
     return machine.run(flips=[flip for flip in flips if isinstance(flip, StreamFlip)])
 
 
+def of_operands(ref: Reference, flips: list) -> Prediction:
+    """What flips do to operands, as if no text were fetched."""
+    return predict(replace(ref.plan, fetches=[]), ref.result, flips)
+
+
 def assert_memory(ref: Reference, found: Prediction, contents: np.ndarray):
     """All of MEM, check bits too, is as without flips but for what is predicted."""
     expected = with_check_bits(ref.result.memory[0])
@@ -70,12 +87,13 @@ def assert_memory(ref: Reference, found: Prediction, contents: np.ndarray):
 def test_single_flips_are_corrected_and_counted(machine, number):
     seed = seed_from_environment() + number
     print(f"LPU_SEED={seed}")
-    rng, ref = random.Random(f"{seed}:single"), reference(machine.geometry.name, seed)
+    rng, ref = random.Random(f"{seed}:single"), reference(machine.geometry.name, seed, fetches=number % 2)
     flips = [*stream_flips(rng, ref.plan, STREAM_FLIPS), *memory_flips(rng, ref.plan, MEMORY_FLIPS)]
     rng.shuffle(flips)
     flips, found = single_errors(ref.plan, ref.result, flips)
     result = run(machine, ref, flips)
     assert found.corrected > 5 and result.corrected == found.corrected
+    assert not number % 2 or of_operands(ref, flips).corrected < found.corrected   # the others are words of text
     assert result.errors == () and result.cycles == ref.plan.cycles
     for expected, received in zip(ref.result.mail, result.mail, strict=True):
         assert np.array_equal(expected[:, 0], received)
@@ -100,6 +118,34 @@ def test_a_double_flip_is_reported_with_its_place(machine, number):
         if tried == 3:
             return
     pytest.fail("no double flip was sampled")
+
+
+def consumers(g) -> Program:
+    """Words of MEM that a row and a column sample, as operands and as text."""
+    placed, image = [], {}
+    for source, name, instruction in OPERANDS:
+        queue = g.queue_named(source)
+        placed += [(name, 40, instruction), (source, read_cycle(g, source, STREAM, name, 40), Read(address=5, stream=STREAM))]
+        image[queue.hemisphere, queue.unit, 5] = random_words(np.random.default_rng(len(image)), g, 1)
+    program = placed_program(g, placed, image=image)
+    program.texts |= {name: [*[Nop(n=5)] * 40, Halt()] for name in FETCHING}
+    program.cycles = program.expand().cycles
+    return fetched(program, 16)
+
+
+def test_every_kind_of_tile_names_its_own_place():
+    """In each superlane of a chip of several. Wrong bits of text are some that a Nop does not use."""
+    g = geometry.named("small")
+    ref, named = reference_of(consumers(g)), set()
+    with RtlMachine(g, progress=False) as machine:
+        for segment, k in product(ref.program.segments, range(g.superlanes)):
+            place = segment.hemisphere * g.mem_slices + segment.mem_slice, segment.word, k
+            flips = [MemoryFlip(*place, bit) for bit in (90, 101)]
+            (sighting,) = predict(ref.plan, ref.result, flips).sightings
+            assert run(machine, ref, flips).errors == (line(sighting),)
+            named.add((sighting.group, sighting.superlane, bool(of_operands(ref, flips).sightings)))
+    expected = {(name, True) for _, name, _ in OPERANDS} | {(name, False) for name in FETCHING}
+    assert named == {(g.queue_named(name).group, k, operand) for name, operand in expected for k in range(g.superlanes)}
 
 
 def test_flips_that_nobody_samples_count_nothing(machine):
