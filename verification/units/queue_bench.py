@@ -563,6 +563,11 @@ async def a_run_that_was_stopped_fetches_no_more(dut):
             assert not dut.fetch__valid.value
             await FallingEdge(dut.clk)
         await bench.check([*head, *fetched], preload=len(head))
+    await bench.load([Ifetch(stream=3, n=2), Nop(n=90)])
+    await bench.run(5 * PAIR, fetched=fetched)                 # and stop with text in the ring
+    await bench.load([])
+    run = await bench.run(4)
+    assert run.underruns == [0] and not run.beats
 
 
 @cocotb.test()
