@@ -59,12 +59,16 @@ FETCHING = [q.index for q in SABOTAGED.queues if issue_width(q.kind)]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong, in which wrapper, and for each port concerned change(m, tile, value): what it carries instead."""
+    """What is wrong, in which wrapper, and for each port concerned change(m, tile, value): what it carries instead.
+
+    of_wrong_bits: it shows where bits of memory are wrong, and nowhere else.
+    """
 
     number: int
     claim: str
     wrapper: str
     changes: dict[str, Callable]
+    of_wrong_bits: bool = False
 
     def change_of(self, port: str) -> Callable | None:
         """The change for a port, given for itself or for the interface it belongs to."""
@@ -172,8 +176,8 @@ FAULTS = tuple(Fault(i, *fault) for i, fault in enumerate((
      {"issue_in": _field(Transpose, "out_stream", lambda s: s ^ 16)}),
     ("queue 0 issues a cycle late", "icu", {"issue_0": _late}),
     ("two planes of a VXM result have each other's check bits", "alu", {"check": _swapped_checks}),
-    ("the SXM does not count what it corrects", "sxm", {"report__corrected": lambda m, tile, count: Const(0, len(count))}),
-    ("the VXM names another stream of an uncorrectable word", "vxm", {"report__stream": lambda m, tile, stream: stream ^ 1}),
+    ("the SXM does not count what it corrects", "sxm", {"report__corrected": lambda m, tile, count: Const(0, len(count))}, True),
+    ("the VXM names another stream of an uncorrectable word", "vxm", {"report__stream": lambda m, tile, stream: stream ^ 1}, True),
     ("Config leaves one superlane of MEM too many on", "icu",
      {f"issue_{q}": _field(Config, "superlanes", lambda n: n + 1) for q in MEM_QUEUES}),
     ("a Config of all superlanes leaves the last of the VXM off", "icu",

@@ -57,17 +57,19 @@ def double_error(rng, plan, result) -> tuple[list[MemoryFlip], Prediction]:
             return flips, found
 
 
-def comparisons(count: int):
-    """Compare random programs, one after the other, on the chip with the fault that LPU_FAULT names; then with wrong bits.
-    Yields what differs."""
+def comparisons(count: int, wrong_bits: bool):
+    """Compare random programs, one after the other, on the chip with the fault that LPU_FAULT names: as they are or with wrong
+    bits. Yields what differs."""
     with RtlMachine(SABOTAGED, model=faulty_model(), progress=False) as machine:
         for seed in range(seed_from_environment(), seed_from_environment() + count):
             ref = reference(seed)
-            yield differences(machine, ref.plan, ref.result, run(machine, ref))
-            flips, predicted = ref.corrected
-            yield corrected_differences(ref.result, predicted, run(machine, ref, flips))
-            flips, predicted = ref.uncorrectable
-            yield uncorrectable_differences(predicted, run(machine, ref, flips))
+            if wrong_bits:
+                flips, predicted = ref.corrected
+                yield corrected_differences(ref.result, predicted, run(machine, ref, flips))
+                flips, predicted = ref.uncorrectable
+                yield uncorrectable_differences(predicted, run(machine, ref, flips))
+            else:
+                yield differences(machine, ref.plan, ref.result, run(machine, ref))
 
 
 def run(machine: RtlMachine, ref: Reference, flips=()) -> RunResult:
@@ -90,17 +92,25 @@ def uncorrectable_differences(predicted: Prediction, actual: RunResult) -> list[
     return [] if set(expected) & set(actual.errors) else [f"errors {actual.errors}, not one of {expected}"]
 
 
-def test_without_a_fault_the_faulty_chip_is_healthy(monkeypatch):
+@pytest.mark.parametrize("wrong_bits", [False, True])
+def test_without_a_fault_the_faulty_chip_is_healthy(wrong_bits, monkeypatch):
     monkeypatch.setenv("LPU_FAULT", "0")
-    for found in comparisons(HEALTHY):
+    for found in comparisons(HEALTHY, wrong_bits):
         assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.claim.replace(" ", "-"))
 def test_fault_is_found(fault, monkeypatch):
     monkeypatch.setenv("LPU_FAULT", str(fault.number))
-    for found in comparisons(PROGRAMS):
+    for found in comparisons(PROGRAMS, fault.of_wrong_bits):
         if found:
             print("\n".join(found))
             return
     pytest.fail(f"{PROGRAMS} random programs do not find: {fault.claim}")
+
+
+@pytest.mark.parametrize("fault", [f for f in FAULTS if f.of_wrong_bits], ids=lambda f: f.claim.replace(" ", "-"))
+def test_a_fault_of_wrong_bits_shows_nowhere_else(fault, monkeypatch):
+    monkeypatch.setenv("LPU_FAULT", str(fault.number))
+    for found in comparisons(HEALTHY, wrong_bits=False):
+        assert not found, "\n".join(found)
