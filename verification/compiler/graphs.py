@@ -25,6 +25,7 @@ from isa.instructions import UNARY, Op
 _HALVES = np.array([0, 0x8000, 1, 0x8001, 0x3FF, 0x83FF, 0x400, 0x7BFF, 0xFBFF], np.uint16)   # edges of finite fp16
 _SPECIAL = np.array([0x7C00, 0xFC00, 0x7E00], np.uint16)
 _BELOW_2 = Immediate(0xBF)   # mask of a high byte: the exponent of fp16 becomes that of a number below 2
+_WEIGHT_WORDS = 3   # of a slice, for each superlane
 _UNARY = sorted(UNARY)
 _BINARY = sorted(set(Op) - UNARY - {Op.SELECT})
 
@@ -39,6 +40,7 @@ class RandomGraph:
         self.readable: list[Tensor] = []
         self.weights = [self._weights(h, i) for h in (0, 1) for i in range(2)]
         self.halves = [self._halves(h, i) for h in (0, 1) for i in range(2)]
+        self.places = [self._place() for _ in range(2)]
         self.map = self._map()
         self.permutations = [self._permutation() for _ in range(2)]
         for dtype in (*(self._dtype() for _ in range(4)), "fp16"):
@@ -90,16 +92,16 @@ class RandomGraph:
         return self._add(tensor, data)
 
     def _weights(self, hemisphere, i):
-        words = self.geometry.superlanes * 3
-        data = self._bytes((words * LANES, 1, self.geometry.lanes))
+        vectors = _WEIGHT_WORDS * self.geometry.superlanes * LANES
+        data = self._bytes((vectors, 1, self.geometry.lanes))
         kind = Kind.STATE if i else Kind.CONSTANT
-        tensor = Tensor(f"w{hemisphere}{i}", "int8", words * LANES, kind, Layout.WEIGHTS, hemisphere,
+        tensor = Tensor(f"w{hemisphere}{i}", "int8", vectors, kind, Layout.WEIGHTS, hemisphere,
                         None if i else data)
         return self._add(tensor, data)
 
     def _halves(self, hemisphere, i):
         """Tensors of the low and of the high bytes of fp16 weights."""
-        words = self._fp16((self.geometry.superlanes * 3 * LANES, self.geometry.lanes))
+        words = self._fp16((_WEIGHT_WORDS * self.geometry.superlanes * LANES, self.geometry.lanes))
         kind = Kind.STATE if i else Kind.CONSTANT
         tensors = []
         for name, data in zip(("low", "high"), np.moveaxis(words[..., None].view(np.uint8), 2, 0), strict=True):
@@ -203,9 +205,15 @@ class RandomGraph:
         return self._work(name, n, results, MatMul(tiles, loads, hemisphere))
 
     def _tile(self, tensor, high=None):
+        """Half of the tiles lie at one of two places, so that planes meet them, and int8 the halves of fp16, again."""
+        offset, stride = self.places[self.rng.integers(2)] if self.rng.random() < 0.5 else self._place()
+        return WeightTile(tensor, offset, stride, high)
+
+    def _place(self):
+        """(offset, stride) of a tile in a tensor of weights."""
         stride = int(self.rng.integers(0, 3))
-        last = tensor.vectors // LANES - 1 - (self.geometry.superlanes - 1) * stride
-        return WeightTile(tensor, int(self.rng.integers(0, last + 1)), stride, high)
+        groups = self.geometry.superlanes
+        return int(self.rng.integers(0, _WEIGHT_WORDS * groups - (groups - 1) * stride)), stride
 
     def _fp16_load(self, n):
         """Of numbers, or sometimes of anything."""

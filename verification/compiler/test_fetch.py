@@ -133,11 +133,11 @@ def test_text_that_is_needed_at_once_is_refused():
         fetched(program, 2)
 
 
-def test_reads_go_where_they_make_no_planned_text_late(monkeypatch):
-    """Many queues that fetch, and hardly a margin by which the texts of MEM queues may grow: expand() finds text that is late."""
-    monkeypatch.setattr(fetch, "MARGINS", (2,))
-    for seed, program in programs("nano"):
-        assert own_issues(fetching(program, queues=30)) == own_issues(program), seed
+def test_a_chunk_goes_where_it_makes_no_planned_text_late(monkeypatch):
+    """Neither its Ifetch nor its Reads: many queues that fetch, and hardly a margin by which texts may grow."""
+    monkeypatch.setattr(fetch, "MARGINS", (1,))
+    for seed, program in programs("nano", 2):
+        assert own_issues(fetching(program, queues=40)) == own_issues(program), seed
 
 
 def test_other_margins_and_preloads_are_tried_before_it_gives_up(monkeypatch):
