@@ -3,26 +3,34 @@ counter and the sticky place are those that the golden model predicts."""
 
 import random
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import pytest
 
+from compiler.fetch import fetched
 from golden import chip
 from golden.faults import MemoryFlip, Prediction, Sighting, StreamFlip, predict
 from golden.trace import with_check_bits
 from isa import geometry, streams
 from isa.ecc import WORD_BITS
 from isa.geometry import EAST
-from isa.instructions import Read, ReadWrite
+from isa.instructions import Alu, Format, Halt, Nop, Op, Read, Shift, Source
 from isa.program import Address, Program
 from lpu.session import Generation, compile_model, hear_all, integers, start_all
 from sim.machine import GoldenMachine, MachineError, RtlMachine, RunResult, chip_model
-from verification.placed import placed_program
+from verification.placed import placed_program, random_words, read_cycle
+from verification.random.fetching import fetching
+from verification.random.flips import line, memory_flips, single_errors, stream_flips
 from verification.random.letters import letters, push
 from verification.random.programs import generate, seed_from_environment
 
 PROGRAMS = 4
 STREAM_FLIPS, MEMORY_FLIPS = 60, 30
+STREAM = streams.eastward(3)
+OPERANDS = (("MEM_W8", "VXM5", Alu(op=Op.MOV, a=Source.STREAM, a_stream=STREAM, a_format=Format.I8)),
+            ("MEM_E8", "SXM_E.shift0", Shift(stream=STREAM, out_stream=STREAM, amount=1, up=1)))
+FETCHING = ("MEM_E5", "VXM3", "SXM_W.shift0", "MXM2.compute")
 MODEL = "mathformer/add"
 
 
@@ -36,8 +44,12 @@ class Reference:
     inbox: list
 
 
-def reference(name: str, seed: int) -> Reference:
+def reference(name: str, seed: int, fetches: bool = False) -> Reference:
     program = generate(geometry.named(name), seed)
+    return reference_of(fetching(program) if fetches else program, seed)
+
+
+def reference_of(program: Program, seed: int = 1) -> Reference:
     plan = chip.plan(program)
     inbox = letters(plan, seed)
     return Reference(program, plan, chip.execute(plan, chip.memory_image(program), inbox), inbox)
@@ -57,41 +69,9 @@ def run(machine: RtlMachine, ref: Reference, flips: list) -> RunResult:
     return machine.run(flips=[flip for flip in flips if isinstance(flip, StreamFlip)])
 
 
-def stream_flips(rng, plan, count, bits=1) -> list[StreamFlip]:
-    """Places where something is driven, each with so many flipped bits; no value is flipped twice."""
-    headers, found, seen = plan.index.headers, [], set()
-    first = np.concatenate([[0], np.cumsum(np.bitwise_count(headers["driven"]))])
-    for at in rng.sample(range(len(headers)), len(headers)):
-        header, driven = headers[at], int(headers["driven"][at])
-        stream = rng.choice([s for s in range(streams.STREAM_IDS) if driven >> s & 1])
-        boundary = int(header["boundary"])
-        word = int(first[at]) + (driven & (1 << stream) - 1).bit_count()
-        value = int(plan.index.vector[word]), int(header["superlane"])
-        if value in seen or boundary in (0, plan.geometry.groups):   # nobody samples there, nothing goes on from there
-            continue
-        seen.add(value)
-        found += [StreamFlip(int(header["cycle"]), boundary, int(header["superlane"]), stream, bit)
-                  for bit in rng.sample(range(WORD_BITS), bits)]
-        if len(seen) == count:
-            break
-    return found
-
-
-def memory_flips(rng, plan, count, bits=1) -> list[MemoryFlip]:
-    """Words that the program reads, and some that it does not."""
-    g = plan.geometry
-    read = [(issue.queue.hemisphere * g.mem_slices + issue.queue.unit, i.address if isinstance(i, Read) else i.read_address)
-            for issue in plan.issues if isinstance(i := issue.instruction, Read | ReadWrite)]
-    places = {(*rng.choice(read), rng.randrange(g.superlanes)) for _ in range(count)}
-    places |= {(rng.randrange(2 * g.mem_slices), rng.randrange(g.words), rng.randrange(g.superlanes)) for _ in range(count // 4)}
-    return [MemoryFlip(*place, bit) for place in sorted(places) for bit in rng.sample(range(WORD_BITS), bits)]
-
-
-def single_errors(ref: Reference, flips: list) -> tuple[list, Prediction]:
-    """Those of the flips that meet in no word, and what they do: a flip passed on by MEM may meet another one."""
-    while (found := predict(ref.plan, ref.result, flips)).sightings:
-        flips = flips[:len(flips) // 2]
-    return flips, found
+def of_operands(ref: Reference, flips: list) -> Prediction:
+    """What flips do to operands, as if no text were fetched."""
+    return predict(replace(ref.plan, fetches=[]), ref.result, flips)
 
 
 def assert_memory(ref: Reference, found: Prediction, contents: np.ndarray):
@@ -107,12 +87,13 @@ def assert_memory(ref: Reference, found: Prediction, contents: np.ndarray):
 def test_single_flips_are_corrected_and_counted(machine, number):
     seed = seed_from_environment() + number
     print(f"LPU_SEED={seed}")
-    rng, ref = random.Random(f"{seed}:single"), reference(machine.geometry.name, seed)
+    rng, ref = random.Random(f"{seed}:single"), reference(machine.geometry.name, seed, fetches=number % 2)
     flips = [*stream_flips(rng, ref.plan, STREAM_FLIPS), *memory_flips(rng, ref.plan, MEMORY_FLIPS)]
     rng.shuffle(flips)
-    flips, found = single_errors(ref, flips)
+    flips, found = single_errors(ref.plan, ref.result, flips)
     result = run(machine, ref, flips)
     assert found.corrected > 5 and result.corrected == found.corrected
+    assert not number % 2 or of_operands(ref, flips).corrected < found.corrected   # the others are words of text
     assert result.errors == () and result.cycles == ref.plan.cycles
     for expected, received in zip(ref.result.mail, result.mail, strict=True):
         assert np.array_equal(expected[:, 0], received)
@@ -139,12 +120,32 @@ def test_a_double_flip_is_reported_with_its_place(machine, number):
     pytest.fail("no double flip was sampled")
 
 
-def line(sighting: Sighting) -> str:
-    """What the machine says of an uncorrectable word."""
-    place = f"group {sighting.group}, superlane {sighting.superlane}"
-    if sighting.host:
-        return f"uncorrectable word: read by the host port from {place}"
-    return f"uncorrectable word: {place}, stream {streams.name(sighting.stream)}, cycle {sighting.cycle}"
+def consumers(g) -> Program:
+    """Words of MEM that a row and a column sample, as operands and as text."""
+    placed, image = [], {}
+    for source, name, instruction in OPERANDS:
+        queue = g.queue_named(source)
+        placed += [(name, 40, instruction), (source, read_cycle(g, source, STREAM, name, 40), Read(address=5, stream=STREAM))]
+        image[queue.hemisphere, queue.unit, 5] = random_words(np.random.default_rng(len(image)), g, 1)
+    program = placed_program(g, placed, image=image)
+    program.texts |= {name: [*[Nop(n=5)] * 40, Halt()] for name in FETCHING}
+    program.cycles = program.expand().cycles
+    return fetched(program, 16)
+
+
+def test_every_kind_of_tile_names_its_own_place():
+    """In each superlane of a chip of several. Wrong bits of text are some that a Nop does not use."""
+    g = geometry.named("small")
+    ref, named = reference_of(consumers(g)), set()
+    with RtlMachine(g, progress=False) as machine:
+        for segment, k in product(ref.program.segments, range(g.superlanes)):
+            place = segment.hemisphere * g.mem_slices + segment.mem_slice, segment.word, k
+            flips = [MemoryFlip(*place, bit) for bit in (90, 101)]
+            (sighting,) = predict(ref.plan, ref.result, flips).sightings
+            assert run(machine, ref, flips).errors == (line(sighting),)
+            named.add((sighting.group, sighting.superlane, bool(of_operands(ref, flips).sightings)))
+    expected = {(name, True) for _, name, _ in OPERANDS} | {(name, False) for name in FETCHING}
+    assert named == {(g.queue_named(name).group, k, operand) for name, operand in expected for k in range(g.superlanes)}
 
 
 def test_flips_that_nobody_samples_count_nothing(machine):

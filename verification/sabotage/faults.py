@@ -25,12 +25,14 @@ from hdl.sxm.tile import SxmTile
 from hdl.vxm import VxmAlu, VxmTile
 from hdl.vxm.alu import WORD_BITS, WORD_BYTES, lane_of
 from isa import geometry
-from isa.geometry import LANES, STREAMS
+from isa.ecc import CHECK_BITS
+from isa.geometry import LANES, STREAMS, QueueKind
 from isa.instructions import (
     OPCODE_BITS,
     AccMode,
     Accumulate,
     Activate,
+    Config,
     Format,
     Gather,
     Instruction,
@@ -42,6 +44,7 @@ from isa.instructions import (
     Select,
     Shift,
     Transpose,
+    issue_width,
     layout,
 )
 from sim import build
@@ -49,6 +52,9 @@ from sim import build
 SABOTAGED = geometry.named("small")   # two superlanes, so that one can be late
 FOLDER = Path(__file__).resolve().parent
 LATE_SUPERLANE = 1
+MEM_QUEUES = [q.index for q in SABOTAGED.queues if q.kind is QueueKind.MEM]
+ALU_QUEUES = [q.index for q in SABOTAGED.queues if q.kind is QueueKind.VXM]
+FETCHING = [q.index for q in SABOTAGED.queues if issue_width(q.kind)]
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,25 @@ def _other_bank(address):
     return address ^ (SABOTAGED.words // 2)
 
 
+def _all_but_one(superlanes):
+    """Every number of superlanes but all as it is."""
+    return Mux(superlanes == SABOTAGED.superlanes, SABOTAGED.superlanes - 1, superlanes)
+
+
+def _swapped_checks(m, alu, check):
+    """Check bits of planes 0 and 1."""
+    return Cat(check[CHECK_BITS:2 * CHECK_BITS], check[:CHECK_BITS], check[2 * CHECK_BITS:])
+
+
+def _swapped_halves(m, icu, text):
+    return Cat(text[len(text) // 2:], text[:len(text) // 2])
+
+
+def _no_low_half(m, edge, total):
+    """0 for the low half of a sum of fp16, which comes first."""
+    return Mux(edge.result_tandem, 0, total)
+
+
 FAULTS = tuple(Fault(i, *fault) for i, fault in enumerate((
     ("MEM swaps lanes 0 and 1 of eastward words", "mem", {"e_out__data": _swapped_lanes}),
     ("MEM drives westward streams a cycle late", "mem", {"w_out": _late}),
@@ -146,6 +171,18 @@ FAULTS = tuple(Fault(i, *fault) for i, fault in enumerate((
     ("Transpose drives the other half of the streams", "sxm",
      {"issue_in": _field(Transpose, "out_stream", lambda s: s ^ 16)}),
     ("queue 0 issues a cycle late", "icu", {"issue_0": _late}),
+    ("two planes of a VXM result have each other's check bits", "alu", {"check": _swapped_checks}),
+    ("the SXM does not count what it corrects", "sxm", {"report__corrected": lambda m, tile, count: Const(0, len(count))}),
+    ("the VXM names another stream of an uncorrectable word", "vxm", {"report__stream": lambda m, tile, stream: stream ^ 1}),
+    ("Config leaves one superlane of MEM too many on", "icu",
+     {f"issue_{q}": _field(Config, "superlanes", lambda n: n + 1) for q in MEM_QUEUES}),
+    ("a Config of all superlanes leaves the last of the VXM off", "icu",
+     {f"issue_{q}": _field(Config, "superlanes", _all_but_one) for q in ALU_QUEUES}),
+    ("instructions are fetched with their halves swapped", "icu", {f"text_{q}__word": _swapped_halves for q in FETCHING}),
+    ("Ifetch samples text a cycle late", "icu", {f"fetch_{q}": _late for q in FETCHING}),
+    ("one column of fp16 sums loses its low half", "edge", {"result__0__s3": _no_low_half}),
+    ("Emit posts the letter before", "sxm", {"letter__data": _late}),
+    ("Take drives the neighbouring stream", "sxm", {"request__stream": lambda m, tile, stream: stream ^ 1}),
 ), start=1))
 
 

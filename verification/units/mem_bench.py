@@ -168,6 +168,13 @@ async def undriven_operands_and_bank_conflicts_are_reported(dut):
     await bench.step(Inputs([None] * 4, *stimuli.future))
     await bench.idle()
     assert errors > 10 and conflicts > 5
+    await bench.step(Inputs(slot(1, Config(superlanes=1)), {}, {}))
+    for instruction in (Write(address=0, stream=5), Scatter(start=0, stream=5, map_stream=40, base=0, limit=1)):
+        await bench.idle(6)   # nothing else keeps the tile's clock going
+        await bench.step(Inputs(slot(1, instruction), {}, {}))
+        await bench.idle(1)
+        assert bench.model.errors[0]
+        await bench.idle(6)
 
 
 @cocotb.test()

@@ -359,7 +359,8 @@ async def letters_go_to_the_mailbox_and_come_out_of_it(dut):
                 scenario.expect(time + timing.SXM_LOCAL_D_FUNC, stream, letter, superlanes)
         time += RANDOM.choice((1, 1, 3))
         scenario.issue(time, queue, Emit(stream=stream))
-        vector = scenario.feed(time + timing.D_SKEW, stream, NUMPY.integers(0, 256, SIDE, np.uint8), superlanes)
+        there = RANDOM.choice((superlanes, S))   # superlanes that are off sample nothing, driven or not
+        vector = scenario.feed(time + timing.D_SKEW, stream, NUMPY.integers(0, 256, SIDE, np.uint8), there)
         emitted.append([*scenario.passing(time + timing.D_SKEW, stream, vector)[:superlanes], *[0] * (S - superlanes)])
     taken = 0
     for cycle in sorted(scenario.issues):   # the i-th Take gets the i-th letter
