@@ -324,6 +324,8 @@ class _Planner:
 
     def _plan(self, text):
         """Plan the next chunk of a text, as large as can be; rather a small one than one without a margin."""
+        if text.queue.kind not in Ifetch.QUEUES:
+            raise FetchError(f"{text.queue.name}: only {self.preload} of its instructions are preloaded, and it takes no Ifetch")
         most = -(-(self._open(text) + _GROWTH + _SPARE) // self.pair)
         most = max(1, min(most, (QUEUE_DEPTH - self.preload) // 2 // self.pair))
         for margin in (self.margin, self.margin // 2, self.margin // 4, _GROWTH + 1):

@@ -9,7 +9,7 @@ from golden import chip
 from golden.chip import GoldenError
 from isa import geometry
 from isa.check import check
-from isa.instructions import Ifetch, Read
+from isa.instructions import Halt, Ifetch, Nop, Read
 from isa.program import NO_OPERATION, Program, Segment
 from verification.random.fetching import SHORTEST, fetching
 from verification.random.letters import letters
@@ -125,6 +125,13 @@ def test_without_room_in_memory_it_is_refused():
     program.zeroed += [(h, s, 0, program.geometry.words) for h in (0, 1) for s in range(program.geometry.mem_slices)]
     with pytest.raises(FetchError, match=r".*: instruction \d+, which is needed at cycle \d+, can't be fetched in time: no MEM queue"):
         fetching(program, seed)
+
+
+def test_a_queue_that_takes_no_ifetch_is_refused():
+    g = geometry.named("nano")
+    program = Program(g, {"SXM_E.c2c0": [*[Nop(n=50)] * 20, Halt()]}, origins={"SXM_E.c2c0": [NO_OPERATION] * 21})
+    with pytest.raises(FetchError, match="SXM_E.c2c0: only 4 of its instructions are preloaded, and it takes no Ifetch"):
+        fetched(program, 4)
 
 
 def test_text_that_is_needed_at_once_is_refused():

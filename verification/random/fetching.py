@@ -3,55 +3,45 @@
 import random
 from dataclasses import replace
 
-from compiler.fetch import MARGINS, FetchError, fetched
+from compiler.fetch import MARGINS, fetched
 from isa import timing
 from isa.geometry import QUEUE_DEPTH
 from isa.instructions import Countdown, Nop, Notify, Sync, unit_instructions
 from isa.program import Program
 
-QUEUES = (16, 28)    # that fetch, where texts differ in length; more leave too little room in a small program
-SHORTEST = 16        # text that a queue keeps in any case
-STARTS = (20, 100)   # cycles from which on texts are made longer: before barriers, and where most is still to come
-HURRY = (0, 1)       # margins with which much text comes at the last moment
+QUEUES = (16, 28)      # that fetch, where texts differ in length; more leave too little room in a small program
+SHORTEST = 16          # text that a queue keeps in any case
+STARTS = (20, 100)     # cycles from which on texts are made longer: before barriers, and where most is still to come
+HURRY = (0, 1)         # margins with which much text comes at the last moment
 LENGTHS = (60, 90, QUEUE_DEPTH + 40)   # that texts are made to have, if they have the time for it
-NOTIFY = (160, 350)  # cycles of the barrier's Sync and Notify; those of the program come before
-PARKED = 9           # queues that take part in it
+BARRIER = (160, 350)   # cycles in which its queues park and are notified; the program's own barriers are over by then
+PARKED = 9             # queues that take part in it
 RARE = (Sync, Notify, Countdown)   # which texts are rather made longer
 
 
-def fetching(program: Program, seed: int, queues: int | None = None) -> Program:
+def fetching(program: Program, seed: int) -> Program:
     """The program with the ends of its longest texts in MEM; it does the same in the same cycles.
 
-    Before, queues that wait get a barrier, and the text of one queue of each kind is made longer, or of fewer where there is no
-    room for so much text. In half of the programs text comes at the last moment. queues: that fetch, drawn if None.
+    Before, queues that wait get a barrier, and the text of one queue of each kind is made longer. In half of the programs text
+    comes at the last moment.
     """
     rng = random.Random(f"fetching/{seed}")
-    queues = queues or rng.choice(QUEUES)
-    margins = rng.choice(((), HURRY)) + MARGINS
-    for share in (1, 0.7, 0.4):
-        longer = _longer(_with_barrier(program, rng), rng, share)
-        try:
-            return fetched(longer, _preload(longer, queues), margins=margins)
-        except FetchError:
-            continue
-    return fetched(program, _preload(program, queues))
-
-
-def _preload(program, queues):
-    lengths = sorted(map(len, program.texts.values()), reverse=True)
-    return max(SHORTEST, lengths[min(queues, len(lengths)) - 1])
+    longer = _longer(_with_barrier(program, rng), rng)
+    lengths = sorted(map(len, longer.texts.values()), reverse=True)
+    preload = max(SHORTEST, lengths[min(rng.choice(QUEUES), len(lengths)) - 1])
+    return fetched(longer, preload, margins=rng.choice(((), HURRY)) + MARGINS)
 
 
 def _with_barrier(program, rng):
     """The program with one more barrier, of queues that wait while it lasts: late, so that text has to be fetched for it."""
     result, lasts = _copy(program), timing.barrier(program.geometry)
-    reached, notify = program.expand().reached, rng.randrange(*NOTIFY)
+    reached, notify = program.expand().reached, rng.randrange(*BARRIER)
     waiting = [(name, entry) for name, text in program.texts.items() for entry, (i, at) in enumerate(zip(text, reached[name]))
                if isinstance(i, Nop) and at < notify and notify + lasts < at + i.n]
     rng.shuffle(waiting)
     for number, (name, entry) in enumerate(waiting[:PARKED]):
         at, count = reached[name][entry], program.texts[name][entry].n
-        parked = rng.randrange(max(at, NOTIFY[0]), notify + 1)
+        parked = rng.randrange(max(at, BARRIER[0]), notify + 1)
         word, before = (Sync(), parked - at) if number else (Notify(), notify - at)
         after = at + count - notify - (lasts if number else 1)
         parts = [*([Nop(n=before)] if before else []), word, Nop(n=after)]
@@ -66,8 +56,8 @@ def _copy(program):
     return replace(program, texts=texts, origins=origins)
 
 
-def _longer(program, rng, share):
-    """The program with longer texts in one queue of each kind, for a share of the kinds."""
+def _longer(program, rng):
+    """The program with longer texts in one queue of each kind."""
     result = _copy(program)
     reached = program.expand().reached
     by_kind = {}
@@ -76,9 +66,9 @@ def _longer(program, rng, share):
             by_kind.setdefault(queue.kind, []).append(queue.name)
     for names in by_kind.values():
         rare = [name for name in names if any(isinstance(i, RARE) for i in program.texts[name])]
-        name, length, start = rng.choice(rare if rng.random() < 0.7 and rare else names), rng.choice(LENGTHS), rng.choice(STARTS)
-        if rng.random() < share:
-            result.texts[name], result.origins[name] = _split(program, name, reached[name], length, start)
+        name = rng.choice(rare if rare and rng.random() < 0.7 else names)
+        length, start = rng.choice(LENGTHS), rng.choice(STARTS)
+        result.texts[name], result.origins[name] = _split(program, name, reached[name], length, start)
     return result
 
 
