@@ -9,6 +9,7 @@ chunks when its turn comes, and an insertion that would make text late that is p
 
 import itertools
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -47,10 +48,10 @@ class FetchError(ValueError):
     """Text that can't be fetched in time: names the queue and what there was no room for."""
 
 
-def fetched(program: Program, *preloads: int) -> Program:
+def fetched(program: Program, *preloads: int, margins: Sequence[int] = MARGINS) -> Program:
     """The program with at most so many instructions of each queue preloaded; the same one if no text is longer.
 
-    preloads: tried one after the other, PRELOADS by default.
+    preloads: tried one after the other, PRELOADS by default. margins: the same.
 
     It issues what the program issues, in the same cycles, and Ifetches and Reads besides; it takes as many cycles. The program
     must have none yet. Raises FetchError if text can't be brought in time, MEM is full, or a chunk finds no stream.
@@ -61,7 +62,7 @@ def fetched(program: Program, *preloads: int) -> Program:
         return program
     expansion = expand(program.texts, program.geometry, depth=_NEVER)
     occupancy = _Occupancy(program.geometry, expansion)
-    for preload, margin in itertools.product(preloads, MARGINS):
+    for preload, margin in itertools.product(preloads, margins):
         if longest <= preload:
             return program
         try:
@@ -323,6 +324,8 @@ class _Planner:
 
     def _plan(self, text):
         """Plan the next chunk of a text, as large as can be; rather a small one than one without a margin."""
+        if text.queue.kind not in Ifetch.QUEUES:
+            raise FetchError(f"{text.queue.name}: only {self.preload} of its instructions are preloaded, and it takes no Ifetch")
         most = -(-(self._open(text) + _GROWTH + _SPARE) // self.pair)
         most = max(1, min(most, (QUEUE_DEPTH - self.preload) // 2 // self.pair))
         for margin in (self.margin, self.margin // 2, self.margin // 4, _GROWTH + 1):

@@ -69,12 +69,16 @@ class Gated(wiring.Component):
     def wakes(self) -> list[Value]:
         """Inputs of which any bit that is 1 opens the gate in the same cycle."""
 
+    def beside(self, m: Module, core: wiring.Component) -> list[Value]:
+        """Add what stands beside the gate, always clocked, to ``m``. Returns further bits that open the gate."""
+        return []
+
     def elaborate(self, platform):
         m = Module()
         core = stamp.stamp(self._core, **self._parameters)
         for name in self.signature.members:   # the same signals: assignments would cost time in every tool
             setattr(core, name, getattr(self, name))
-        enable = Cat(core.pending, *self.wakes()).any()
+        enable = Cat(core.pending, *self.wakes(), *self.beside(m, core)).any()
         if stamp.is_pure():
             m.submodules.core = EnableInserter(enable)(core)
             return m

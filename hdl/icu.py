@@ -4,6 +4,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.clock_gate import Core, Gated
 from hdl.decode import fields
 from hdl.fetch import FetchBeat, TextWord
 from hdl.mem import HostPort
@@ -47,7 +48,7 @@ def text_host_port() -> HostPort:
     return HostPort(select_bits=0, address_bits=ENTRY_BITS, data_bits=TEXT_BITS)
 
 
-class IcuQueue(wiring.Component):
+class IcuQueue(Gated):
     """One instruction queue: text memory of QUEUE_DEPTH instructions, its issue logic, and the engine of Ifetch.
 
     start: one cycle, the one before cycle 0. stop: the last cycle of a run; nothing issues from the next one on. Every
@@ -75,20 +76,53 @@ class IcuQueue(wiring.Component):
     host: see :class:`hdl.mem.HostPort`, not during a run. Writing entry i makes the text i + 1 instructions long;
     clear makes it empty; what simulation loads leaves its length as it is.
     id: SRAM id (isa.hostmap.queue_sram_id). sim_load, sim_dump: see sim/rtl/lpu_sram.v.
+
+    All registers but the counter of idle cycles stand behind one clock gate, which is closed while the queue counts them, is
+    parked or has ended.
     """
 
-    registered = True
+    def __init__(self, *, kind: QueueKind, geometry: Geometry):
+        self.kind = kind
+        super().__init__(_ports(kind), QueueCore, kind=kind, geometry=geometry)
+
+    def wakes(self):
+        text = [self.text.valid] if issue_width(self.kind) else []
+        return [self.start, self.stop, self.clear, self.host.valid, self.wake, *text]
+
+    def beside(self, m, core):
+        """The counter of idle cycles."""
+        left = Signal(COUNT_BITS)
+        with m.If(self.start | self.stop):
+            m.d.sync += left.eq(0)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        with m.Else():
+            m.d.sync += left.eq(core.rest)
+        m.d.comb += core.rouse.eq(left == 1)
+        return [core.rouse]
+
+
+def _ports(kind: QueueKind) -> dict:
+    width = issue_width(kind)
+    return {
+        "start": In(1), "stop": In(1), "clear": In(1), "notify": Out(1), "wake": In(1),
+        "halted": Out(1), "parked": Out(1), "underrun": Out(1), "illegal": Out(1), "overflow": Out(1),
+        "host": In(text_host_port()), "id": In(ID_BITS), "sim_load": In(1), "sim_dump": In(1),
+        **({"issue": Out(width), "fetch": Out(FetchBeat()), "text": In(TextWord())} if width else {}),
+    }
+
+
+class QueueCore(Core):
+    """What an :class:`IcuQueue` has behind its clock gate.
+
+    rest: idle cycles that follow this one; the queue then sleeps. rouse: it is the last of them.
+    """
 
     def __init__(self, *, kind: QueueKind, geometry: Geometry):
         self.kind, self.geometry = kind, geometry
         self.width = issue_width(kind)
         self.burst = next((cls for cls in unit_instructions(kind) if "n" in layout(cls)), None)
-        super().__init__({
-            "start": In(1), "stop": In(1), "clear": In(1), "notify": Out(1), "wake": In(1),
-            "halted": Out(1), "parked": Out(1), "underrun": Out(1), "illegal": Out(1), "overflow": Out(1),
-            "host": In(text_host_port()), "id": In(ID_BITS), "sim_load": In(1), "sim_dump": In(1),
-            **({"issue": Out(self.width), "fetch": Out(FetchBeat()), "text": In(TextWord())} if self.width else {}),
-        })
+        super().__init__(_ports(kind) | {"rest": Out(COUNT_BITS), "rouse": In(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -99,8 +133,8 @@ class IcuQueue(wiring.Component):
                 self._park(m)
             with m.Elif(self.beats != 0):
                 m.d.comb += self.more.eq(1)
-            with m.Elif(self.wait != 0):
-                m.d.sync += self.wait.eq(self.wait - 1)
+            with m.Elif(self.asleep):
+                m.d.sync += self.asleep.eq(~self.rouse)
             with m.Elif(self.again != 0):
                 m.d.comb += self.anew.eq(1)
             if self.outer:
@@ -114,21 +148,33 @@ class IcuQueue(wiring.Component):
         if self.width:
             self._issue(m)
             self._engine(m)
+        with m.If(self.rest != 0):
+            m.d.sync += self.asleep.eq(1)
+        self._pending(m)
         with m.If(self.start):   # last: it wins
-            m.d.sync += [self.active.eq(1), self.halted.eq(0), self.parked.eq(0), self.wait.eq(0), self.again.eq(0),
+            m.d.sync += [self.active.eq(1), self.halted.eq(0), self.parked.eq(0), self.asleep.eq(0), self.again.eq(0),
                          self.beats.eq(0), *(flag.eq(0) for flag in self.flags)]
             if self.outer:
                 m.d.sync += self.outer.left.eq(0)
         with m.Elif(self.stop):
-            m.d.sync += self.active.eq(0)
+            m.d.sync += [self.active.eq(0), self.asleep.eq(0)]
         return m
+
+    def _pending(self, m):
+        """The queue needs its clock: it runs, waits for the barrier's first cycles to pass or for text that is there, switches
+        superlanes on again, or shows a pulse."""
+        waiting = self.asleep | self.parked & (self.parked_for == self._parked_long)
+        m.d.comb += self.pending.eq(Cat(self.active & ~waiting, self.starved, self.some_off & ~self.active, self.fetching,
+                                        self.answering, self.overflow).any())
 
     def _state(self):
         self.active = Signal()                       # between start and Halt, under-run or stop
         self.head = Signal(TEXT_BITS)                # the next instruction
         self.filled = Signal()                       # head is within the text
+        self.starved = Signal()                      # it is not, but fetched text has come
+        self.answering = Signal()                    # shows an entry to the host
         self.consume = Signal()
-        self.wait = Signal(COUNT_BITS)               # idle cycles before anything else happens
+        self.asleep = Signal()                       # idle cycles are counted
         self.base = Signal(max(self.width, 1), reset_less=True)   # last instruction of the unit, moved by its strides
         self.repeatable = Signal()                   # the previous instruction was one
         self.again = Signal(COUNT_BITS)              # repetitions to come
@@ -142,14 +188,15 @@ class IcuQueue(wiring.Component):
         self.some_off = Signal()                     # the last Config has left superlanes off
         self.fetching = Signal()                         # an Ifetch is under way
         self.fetches = Signal()                            # takes one in this cycle
-        self.parked_for = Signal(range(timing.barrier(self.geometry)), reset_less=True)
+        self._parked_long = timing.barrier(self.geometry) - 2   # cycles that a queue in time has been parked when it is woken
+        self.parked_for = Signal(range(self._parked_long + 1), reset_less=True)
 
     def _text(self, m):
         """Text memory: the host's part and the ring behind it. head follows one cycle after start, after every consumed
         instruction, and after text that the queue has waited for."""
         m.submodules.memory = memory = Sram(width=TEXT_BITS, depth=QUEUE_DEPTH)
         length, entry, following = (Signal(ENTRY_BITS + 1, name=name) for name in ("length", "entry", "following"))
-        host, answering, taking, there = self.host, Signal(), Signal(), Signal()
+        host, answering, taking, there = self.host, self.answering, Signal(), Signal()
         of_host, entering, tail, held = Signal(), Signal(), length, Const(0)
         if self.width:
             entering, tail, held = self._ring(m, length, leaving=taking & ~of_host)
@@ -162,6 +209,7 @@ class IcuQueue(wiring.Component):
             memory.w_addr.eq(Mux(entering, tail, host.address)[:ENTRY_BITS]),
             memory.w_data.eq(Mux(entering, self.text.word, host.wdata) if self.width else host.wdata),
             memory.id.eq(self.id), memory.sim_load.eq(self.sim_load), memory.sim_dump.eq(self.sim_dump),
+            self.starved.eq(self.active & ~self.filled & held.any()),
             self.head.eq(memory.r_data), host.rdata.eq(Mux(answering, memory.r_data, 0)),
         ]
         m.d.sync += answering.eq(host.valid & ~host.write)
@@ -206,8 +254,7 @@ class IcuQueue(wiring.Component):
             m.d.sync += self.fetching.eq(0)
 
     def _park(self, m):
-        enough = timing.barrier(self.geometry) - 2   # cycles that a queue in time has been parked when it is woken
-        with m.If(self.parked_for != enough):
+        with m.If(self.parked_for != self._parked_long):
             m.d.sync += self.parked_for.eq(self.parked_for + 1)
         with m.Elif(self.wake):
             m.d.sync += self.parked.eq(0)
@@ -266,7 +313,7 @@ class IcuQueue(wiring.Component):
             self._refuse(m)
         with m.Else():
             self._take(m)
-            m.d.sync += self.wait.eq(n - 1)
+            m.d.comb += self.rest.eq(n - 1)
 
     def _decode_repeat(self, m):
         n, d = fields(Repeat, self.head).values()
@@ -278,15 +325,15 @@ class IcuQueue(wiring.Component):
             if self.outer:
                 m.d.sync += self.outer.repetitions.eq(n)
                 m.d.comb += self.repeating.eq(1)
-            m.d.sync += [self.again.eq(n), self.gap.eq(d - duration), self.wait.eq(d - duration - 1)]
-            m.d.comb += self.anew.eq(d == duration)
+            m.d.sync += [self.again.eq(n), self.gap.eq(d - duration)]
+            m.d.comb += [self.rest.eq(Mux(d == duration, 0, d - duration - 1)), self.anew.eq(d == duration)]
 
     def _decode_countdown(self, m):
         legal, idle = self.outer.decode_countdown(m, self.head, self.base)
         with m.If(legal):
             self._take(m, self.outer.counted)
             self.outer.take_countdown(m, self.head, idle)
-            m.d.sync += self.wait.eq(idle - 1)
+            m.d.comb += self.rest.eq(idle - 1)
         with m.Else():
             self._refuse(m)
 
@@ -294,7 +341,7 @@ class IcuQueue(wiring.Component):
         with m.If(self.outer.counted & (fields(Iterations, self.head)["n"] >= 2)):
             self._take(m)
             self.outer.take_iterations(m, self.head)
-            m.d.sync += self.wait.eq(self.outer.rest - 1)
+            m.d.comb += self.rest.eq(self.outer.rest - 1)
         with m.Else():
             self._refuse(m)
 
@@ -326,16 +373,22 @@ class IcuQueue(wiring.Component):
         first = self.again == 0
         left = Mux(first, fields(Repeat, self.head)["n"], self.again)
         with m.If(self.anew):
-            m.d.sync += [self.again.eq(left - 1), self.wait.eq(Mux(first | (left == 1), 0, self.gap))]
+            m.d.sync += self.again.eq(left - 1)
+            with m.If(~first & (left != 1) & (self._duration(self.base) == 1)):
+                m.d.comb += self.rest.eq(self.gap)
+        if self.burst:
+            with m.Elif(self.more & (self.beats == 1) & (self.again != 0)):
+                m.d.comb += self.rest.eq(self.gap)
 
     def _bodies(self, m):
         """Start a body's repetitions where it begins; rest after the last of them if another one is to come."""
         outer = self.outer
-        outer.measure(m, fresh=self.fresh, repeating=self.repeating | (self.again != 0))
+        outer.measure(m, fresh=self.fresh, repeating=~self.asleep & (self.repeating | (self.again != 0)), rest=self.rest)
         with m.If(outer.begin):
-            m.d.sync += [outer.left.eq(outer.bodies - 1), self.again.eq(outer.repetitions), self.wait.eq(self.gap)]
+            m.d.sync += [outer.left.eq(outer.bodies - 1), self.again.eq(outer.repetitions)]
+            m.d.comb += self.rest.eq(self.gap)
         with m.Elif(self.anew & (self.again == 1) & (outer.left != 0)):
-            m.d.sync += self.wait.eq(outer.rest)
+            m.d.comb += self.rest.eq(outer.rest)
 
     def _issue(self, m):
         """The issue bus, and base as it was issued."""

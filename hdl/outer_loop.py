@@ -56,12 +56,13 @@ class OuterLoop:
         m.d.comb += [self.bodies.eq(more), self.begin.eq(self.rest == 0)]
         m.d.sync += self.left.eq(more)
 
-    def measure(self, m: Module, *, fresh, repeating):
-        """Count the cycles of a body. fresh: it begins; repeating: it has not ended yet."""
+    def measure(self, m: Module, *, fresh, repeating, rest):
+        """Count the cycles of a body. fresh: it begins; repeating: it has not ended yet, and the queue does not sleep; rest:
+        idle cycles behind this one, through which it will."""
         with m.If(fresh):
             m.d.sync += self.age.eq(1)
         with m.Elif(repeating & ~self.age[-1]):
-            m.d.sync += self.age.eq(self.age + 1)
+            m.d.sync += self.age.eq(self.age + 1 + rest)
 
     def keep(self, m: Module, word: Value):
         """Remember the first addresses of a body that begins with the instruction ``word``."""

@@ -207,9 +207,9 @@ def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=Fal
     designs = tiles.split(to_verilog(text, name), name, () if whole else stamp.registered_in(text))
     by_name = {design.name: design for design in designs}
     extra = [Path(path).resolve() for path in extra_sources]
-    top, *parts = [_Job.plan(d, [by_name[tile] for tile in sorted(d.tiles)], kinds, flat, extra) for d in designs]
+    top, *parts = [_Job.plan(d, [by_name[tile] for tile in sorted(d.tiles)], kinds, flat, extra, d is designs[0]) for d in designs]
     top = replace(top, flags=(*top.flags, "--vpi", *(["--public-flat-rw"] if internals else []), *(["--trace"] if waves else [])),
-                  prefix=TOP_PREFIX, control=_visible(top.design) + top.control,
+                  control=_visible(top.design) + top.control,
                   sources=tuple(dict.fromkeys([*top.sources, *(path for path in extra if path.suffix != ".cpp")])))
     support = [*sorted(RTL.glob("*.cpp")), *(path for path in extra if path.suffix == ".cpp")]
     key = _digest(*(job.key for job in (top, *parts)), *(f"{path.name}\n{path.read_text()}" for path in support))
@@ -284,11 +284,16 @@ class _Job:
     prefix: str
 
     @classmethod
-    def plan(cls, design, parts, kinds, flat, extra):
-        verilog = "\n".join([design.verilog, *map(tiles.stand_in, parts)])
+    def plan(cls, design, parts, kinds, flat, extra, whole):
+        verilog = "\n".join([design.verilog, *map(tiles.stand_in, parts), *([] if whole else [tiles.stepped(design)])])
         flags = VERILATOR_FLAGS + (VERILATOR_LONG if design.name.startswith(LONG_EXPRESSIONS) else ())
         return cls(design, verilog, _control(design, kinds, flat), tuple(_sources(verilog, extra)), flags,
-                   tiles.prefix(design))
+                   TOP_PREFIX if whole else tiles.prefix(design))
+
+    @property
+    def top(self):
+        """Name of the top module."""
+        return self.design.name if self.prefix == TOP_PREFIX else tiles.stepped_name(self.design)
 
     @property
     def bridge(self):
@@ -343,7 +348,7 @@ def _objects(directory, job, waves=False):
     (directory / "design.v").write_text(job.verilog)
     (directory / "control.vlt").write_text(job.control)
     obj = directory / "obj"
-    _run([VERILATOR_ROOT / "bin" / "verilator_bin", *job.flags, "--prefix", job.prefix, "--top-module", job.design.name,
+    _run([VERILATOR_ROOT / "bin" / "verilator_bin", *job.flags, "--prefix", job.prefix, "--top-module", job.top,
           "-Mdir", obj, directory / "control.vlt", directory / "design.v", *job.sources], directory,
          env={**os.environ, "VERILATOR_ROOT": str(VERILATOR_ROOT)})
     if job.prefix == TOP_PREFIX:

@@ -150,6 +150,27 @@ def prefix(tile: Design) -> str:
     return f"V{tile.name}"
 
 
+def stepped_name(tile: Design) -> str:
+    return f"{tile.name}_stepped"
+
+
+def stepped(tile: Design) -> str:
+    """Verilog module that is the top of a tile's simulator: the tile with a clock that makes a pulse for each change of ``step``.
+    One evaluation does a whole cycle: what depends on the new inputs, while the clock is low, then the edge. A clock from
+    outside takes two, and each of them computes everything that depends on inputs."""
+    ports = [port for port in tile.ports if port.name != "clk"]
+    lines = [
+        f"module {stepped_name(tile)}({', '.join(['step', *(p.name for p in ports)])});",
+        "  input step;",
+        *(f"  {'output' if p.output else 'input'} [{p.width - 1}:0] {p.name};" for p in ports),
+        "  reg clk = 0;",
+        "  always @(step, posedge clk) clk <= ~clk;",
+        f"  {tile.name} tile({', '.join(f'.{p.name}({p.name})' for p in tile.ports)});",
+        "endmodule\n",
+    ]
+    return "\n".join(lines)
+
+
 def bridge(tile: Design) -> str:
     """C++ side of a stand-in: one simulator of the tile for each instance."""
     name, model, inputs, outputs = tile.name, prefix(tile), tile.inputs, tile.outputs
@@ -165,10 +186,10 @@ def bridge(tile: Design) -> str:
         *get, "    return &m;", "}",
         f"void {name}_settle({', '.join(['void* tile', *arguments])}) {{",
         f"    {model}& m = *static_cast<{model}*>(tile);",
-        *put, "    m.clk = 0;", "    m.eval();", "}",
+        *put, "    m.eval();", "}",
         f"void {name}_edge({', '.join(['void* tile', *arguments, *results])}) {{",
         f"    {model}& m = *static_cast<{model}*>(tile);",
-        *put, "    m.clk = 0;", "    m.eval();", "    m.clk = 1;", "    m.eval();",
+        *put, "    m.step = !m.step;", "    m.eval();",
         *get, "}", "}\n",
     ]
     return "\n".join(lines)

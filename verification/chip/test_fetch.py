@@ -1,5 +1,6 @@
 """Ifetch on the whole chip: the RTL runs the text that it fetched, as golden does, launch after launch; errors name the queue."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from golden import chip
 from isa import geometry, streams, timing
+from isa.check import check
 from isa.geometry import QUEUE_DEPTH
 from isa.instructions import Alu, Format, Halt, Ifetch, Nop, Op, Read, Repeat, Source, Write, encode
 from isa.issue import Fetch, expand
@@ -14,6 +16,7 @@ from isa.program import Address, Program, Segment
 from sim.machine import RtlMachine
 from verification.chip.runs import run_twice
 from verification.placed import hops, read_cycle
+from verification.random.coverage import measure_fetches, required_fetches
 from verification.random.fetching import fetching
 from verification.random.programs import generate, seed_from_environment
 
@@ -23,6 +26,7 @@ START = 40                             # of the Ifetch
 FETCH, RESULT = streams.eastward(5), streams.eastward(8)
 LONG = 600                             # cycles, for the watchdog: not all programs here come to an end
 COUNT = {"nano": 4, "small": 3, "medium": 2}
+COVERING = 20                          # programs that together hit all coverage points
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,19 @@ def test_random_programs_that_fetch_run_on_the_rtl_as_on_golden(name):
     print(f"LPU_SEED={first}")
     with RtlMachine(geometry.named(name), progress=False) as machine:
         for seed in range(first, first + COUNT[name]):
-            assert run_twice(machine, fetching(generate(machine.geometry, seed)), seed).fetches
+            assert run_twice(machine, fetching(generate(machine.geometry, seed), seed), seed).fetches
+
+
+@pytest.mark.parametrize("name", COUNT)
+def test_random_programs_that_fetch_are_legal_and_cover_how_text_can_come(name):
+    first, points = seed_from_environment(), Counter()
+    print(f"LPU_SEED={first}")
+    for seed in range(first, first + COVERING):
+        program = generate(geometry.named(name), seed)
+        result = fetching(program, seed)
+        assert check(result).cycles == program.cycles
+        points += measure_fetches(result)
+    assert sorted(required_fetches(geometry.named(name)) - set(points)) == []
 
 
 def moves(count, preload=3, wait=timing.IFETCH_D_FUNC - 1):

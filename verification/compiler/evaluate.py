@@ -1,7 +1,11 @@
-"""What a graph of tiled vector work means: a plain numpy evaluation, one work item after the other.
+"""What a graph of tiled vector work means: a plain evaluation, one work item after the other.
 
-Shares nothing with the scheduler; only the arithmetic of single VXM operations is golden.numerics'.
+Shares nothing with the scheduler; only the arithmetic of single VXM operations is golden.numerics'. Products of fp16 are
+summed as Python's integers.
 """
+
+from collections.abc import Mapping
+from itertools import permutations
 
 import numpy as np
 
@@ -25,46 +29,79 @@ _NUMERICS = {
     Op.F32_TO_I16: numerics.f32_to_i16,
 }
 _LANES = 16
+_NAN, _SIGN = 0x7FC00000, 0x80000000
 
 
 class Memory:
-    """Values of all tensors: uint8 [vectors, byte planes, lanes] of each. Constants are set, the rest is zero."""
+    """Values of all tensors: uint8 [vectors, byte planes, lanes] of each.
 
-    def __init__(self, graph: Graph, lanes: int):
+    Constants are set, and the tensors that ``values`` names; the rest is zero.
+    """
+
+    def __init__(self, graph: Graph, lanes: int, values: Mapping[str, np.ndarray]):
         self.lanes = lanes
         self.values: dict[int, np.ndarray] = {}
         for t in graph.tensors:
-            data = t.data if t.kind is Kind.CONSTANT else np.zeros((t.vectors, t.planes, lanes), np.uint8)
-            self.values[id(t)] = np.array(data)
+            zeros = np.zeros((t.vectors, t.planes, lanes), np.uint8)
+            self.values[id(t)] = np.array(t.data if t.kind is Kind.CONSTANT else values.get(t.name, zeros))
 
     def __getitem__(self, tensor: Tensor) -> np.ndarray:
         return self.values[id(tensor)]
 
 
-def evaluate(graph: Graph, memory: Memory):
-    """Run all work items in order on a memory, in place. A work item reads everything before it writes anything."""
+def evaluate(graph: Graph, memory: Memory, found: Memory | None = None):
+    """Run all work items in order on a memory, in place. A work item reads everything before it writes anything.
+
+    found: what a machine has left. The sums of several fp16 tiles may be added in any order; for each iteration one of
+    those is taken that give what was found, if there is one. It must not have been overwritten.
+    """
     for work in graph.work:
-        _Run(work, memory).run()
+        runs = [_Run(work, memory, order) for order in _orders(work.source)]
+        for run in runs:
+            run.calculate()
+        for i in range(work.n):
+            next((run for run in runs if found is not None and run.agrees(i, found)), runs[0]).store_all(i)
+
+
+def _orders(source) -> list[tuple[int, ...]]:
+    """Orders of a source's tiles that may give different results."""
+    if not isinstance(source, MatMul):
+        return [()]
+    natural = tuple(range(len(source.tiles)))
+    return [order for order in permutations(natural) if order[:2] == tuple(sorted(order[:2]))] if source.fp16 else [natural]
 
 
 class _Run:
-    def __init__(self, work: Work, memory: Memory):
-        self.work, self.memory = work, memory
+    """One work item. order: in which the sums of its tiles are added."""
+
+    def __init__(self, work: Work, memory: Memory, order: tuple[int, ...]):
+        self.work, self.memory, self.order = work, memory, order
         self.done: dict = {}
 
-    def run(self):
-        values = [(self.value(e), stores) for e, stores in self.work.results]
-        indices: dict = {}
-        for _, stores in values:
-            for store in stores:
-                for t in (t for targets in store.targets for t in targets if t.index):
-                    indices.setdefault(id(t.index), self.index(t.index))
-        for value, stores in values:
-            planes = np.ascontiguousarray(value).view(np.uint8).reshape(self.work.n, self.memory.lanes, 4)
-            for store in stores:
-                for i, targets in enumerate(store.targets):
-                    for target in targets:
-                        self.store(store.tensor, target, planes[i].T, indices)
+    def calculate(self):
+        """Read everything."""
+        shape = self.work.n, self.memory.lanes, 4
+        self.results = [(np.ascontiguousarray(self.value(e)).view(np.uint8).reshape(shape).transpose(0, 2, 1), stores)
+                        for e, stores in self.work.results]
+        self.indices: dict = {}
+        for t in (t for _, stores in self.results for store in stores for targets in store.targets for t in targets):
+            if t.index:
+                self.indices.setdefault(id(t.index), self.index(t.index))
+
+    def targets(self, i):
+        """(tensor, target, byte planes of the result) of an iteration."""
+        return [(store.tensor, target, planes[i]) for planes, stores in self.results for store in stores
+                for target in store.targets[i]]
+
+    def agrees(self, i, found):
+        """Whether the results of an iteration are in a memory."""
+        return all(np.array_equal(found[tensor][target.vector, kept], planes[:len(kept)])
+                   for tensor, target, planes in self.targets(i) for kept in [target.planes(tensor)])
+
+    def store_all(self, i):
+        """Write the results of an iteration."""
+        for tensor, target, planes in self.targets(i):
+            self.store(tensor, target, planes)
 
     def index(self, index):
         """(offset of each superlane, whether it is in range)."""
@@ -72,13 +109,13 @@ class _Run:
         offset = rows[:, 0] + 256 * rows[:, 1] - index.base
         return offset, (offset >= 0) & (offset < index.limit)
 
-    def store(self, tensor, target, planes, indices):
+    def store(self, tensor, target, planes):
         memory = self.memory[tensor]
-        kept = range(tensor.planes) if target.plane is None else [target.plane]
+        kept = target.planes(tensor)
         if target.index is None:
             memory[target.vector, kept] = planes[:len(kept)]
             return
-        for superlane, (offset, inside) in enumerate(zip(*indices[id(target.index)], strict=True)):
+        for superlane, (offset, inside) in enumerate(zip(*self.indices[id(target.index)], strict=True)):
             if inside:
                 lanes = slice(superlane * _LANES, (superlane + 1) * _LANES)
                 for byte, plane in enumerate(kept):
@@ -108,7 +145,7 @@ class _Run:
         word = np.zeros((self.work.n, self.memory.lanes), np.uint32)
         for p in range(data.shape[1]):
             word |= data[:, p].astype(np.uint32) << np.uint32(8 * p)
-        signed = load.plane is None and load.tensor.dtype in ("int8", "index16")
+        signed = load.plane is None and load.tensor.dtype in ("int8", "index16", "fp16")
         if signed:
             shift = 32 - 8 * data.shape[1]
             word = (word.astype(np.int64) << shift).astype(np.uint32).view(np.int32) >> shift
@@ -131,15 +168,31 @@ class _Run:
         return self.matmul(source) if isinstance(source, MatMul) else self.permutation(source)
 
     def matmul(self, source: MatMul):
+        columns = [self.columns(tile) for tile in source.tiles]
+        if source.fp16:
+            return self.sum_of_tiles(*(exact_sums(_halves(self.bytes(load)), _halves(column))
+                                       for load, column in zip(source.activations, columns, strict=True)))
         total = np.zeros((self.work.n, self.memory.lanes), np.int64)
-        for tile, load in zip(source.tiles, source.activations, strict=True):
+        for column, load in zip(columns, source.activations, strict=True):
             data = self.bytes(load)[:, 0]
             unsigned = load.plane is not None or load.tensor.dtype == "uint8"
             a = data.astype(np.int64) if unsigned else data.view(np.int8).astype(np.int64)
-            groups = self.memory.lanes // _LANES
-            vectors = [(tile.offset + j * tile.stride) * _LANES + i for j in range(groups) for i in range(_LANES)]
-            total += a @ self.memory[tile.tensor][vectors, 0].view(np.int8).astype(np.int64).T
+            total += a @ column[:, 0].view(np.int8).astype(np.int64).T
         return total.astype(np.uint32)
+
+    def columns(self, tile):
+        """uint8 [column, planes, lanes] of a tile."""
+        groups = self.memory.lanes // _LANES
+        vectors = [(tile.offset + j * tile.stride) * _LANES + i for j in range(groups) for i in range(_LANES)]
+        return np.stack([self.memory[tensor][vectors, 0] for tensor in tile.tensors], axis=1)
+
+    def sum_of_tiles(self, *sums):
+        """fp32 words, added in the order of this run."""
+        total = sums[self.order[0]].view(np.float32)
+        with np.errstate(invalid="ignore"):
+            for t in self.order[1:]:
+                total = total + sums[t].view(np.float32)
+        return np.where(np.isnan(total), np.uint32(_NAN), total.view(np.uint32))
 
     def permutation(self, source: Permutation):
         data = self.bytes(source.load)[:, 0]
@@ -153,3 +206,38 @@ class _Run:
 def _step(tensor):
     """Vectors between words of one slice."""
     return _LANES if tensor.layout is Layout.WEIGHTS else 1
+
+
+# ---- fp16 -------------------------------------------------------------------------------------------------------------
+
+def _halves(planes):
+    """float16 [n, lanes] of byte planes [n, 2, lanes]."""
+    return np.ascontiguousarray(planes.transpose(0, 2, 1)).view(np.float16)[..., 0]
+
+
+def exact_sums(a, columns):
+    """fp32 words [vector, column]: sums of the products of float16 vectors [vector, lane] and columns [column, lane], exact but
+    for one rounding. Where an infinity or NaN is among the products, the rules of IEEE for sums in any order."""
+    with np.errstate(invalid="ignore"):
+        products = a[:, None].astype(np.float64) * columns   # each is exact
+        special = products.sum(axis=2)
+    whole = _integers(a) @ _integers(columns).T
+    minus_zero = ((products == 0) & np.signbit(products)).all(axis=2)
+    words = np.array([_rounded(int(total)) for total in whole.flat], np.uint32).reshape(whole.shape)
+    words[minus_zero] = _SIGN
+    return np.where(np.isfinite(special), words, np.where(np.isnan(special), np.uint32(_NAN), special.astype(np.float32).view(np.uint32)))
+
+
+def _integers(x):
+    """Python's integers: finite float16 in units of the least one, anything for the others."""
+    return (np.where(np.isfinite(x), x, 0).astype(np.float64) * 2.0**24).astype(np.int64).astype(object)
+
+
+def _rounded(total: int) -> int:
+    """fp32 word of an integer in units of 2**-48, rounded to nearest even."""
+    magnitude = abs(total)
+    below = max(0, magnitude.bit_length() - 24)
+    kept, rest = magnitude >> below, magnitude & (1 << below) - 1
+    kept += 2 * rest + (kept & 1) > 1 << below   # a half goes to the even one
+    word = int((np.float32(kept) * np.float32(2.0) ** np.float32(below - 48)).view(np.uint32))
+    return word | (_SIGN if total < 0 else 0)

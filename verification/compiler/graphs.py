@@ -22,6 +22,10 @@ from compiler.graph import (
 from isa.geometry import LANES, Geometry
 from isa.instructions import UNARY, Op
 
+_HALVES = np.array([0, 0x8000, 1, 0x8001, 0x3FF, 0x83FF, 0x400, 0x7BFF, 0xFBFF], np.uint16)   # edges of finite fp16
+_SPECIAL = np.array([0x7C00, 0xFC00, 0x7E00], np.uint16)
+_BELOW_2 = Immediate(0xBF)   # mask of a high byte: the exponent of fp16 becomes that of a number below 2
+_WEIGHT_WORDS = 3   # of a slice, for each superlane
 _UNARY = sorted(UNARY)
 _BINARY = sorted(set(Op) - UNARY - {Op.SELECT})
 
@@ -35,18 +39,21 @@ class RandomGraph:
         self.values: dict[str, np.ndarray] = {}
         self.readable: list[Tensor] = []
         self.weights = [self._weights(h, i) for h in (0, 1) for i in range(2)]
+        self.halves = [self._halves(h, i) for h in (0, 1) for i in range(2)]
+        self.places = [self._place() for _ in range(2)]
         self.map = self._map()
         self.permutations = [self._permutation() for _ in range(2)]
-        for _ in range(4):
-            self._new(self._dtype(), int(rng.integers(1, 9)), Kind(rng.choice(["constant", "input", "state"])))
-        kinds = (self._elementwise, self._matmul, self._permute, self._gather, self._scatter, self._append)
+        for dtype in (*(self._dtype() for _ in range(4)), "fp16"):
+            self._new(dtype, int(rng.integers(1, 9)), Kind(rng.choice(["constant", "input", "state"])))
+        self.numbers = self.readable[-1:]   # fp16 of which most are numbers
+        kinds = (self._elementwise, self._matmul, self._matmul_fp16, self._permute, self._gather, self._scatter, self._append)
         for i in range(works):
-            self.graph.work.append(rng.choice(kinds, p=(.3, .3, .1, .1, .1, .1))(f"op{i}"))
+            self.graph.work.append(rng.choice(kinds, p=(.25, .2, .2, .1, .05, .1, .1))(f"op{i}"))
 
     # ---- tensors --------------------------------------------------------------------------------------------------
 
     def _dtype(self):
-        return str(self.rng.choice(["int8", "uint8", "int32", "fp32"]))
+        return str(self.rng.choice(["int8", "uint8", "int32", "fp32", "fp16"]))
 
     def _bytes(self, shape, dtype="uint8"):
         data = self.rng.integers(0, 256, shape, dtype=np.uint8)
@@ -55,7 +62,19 @@ class RandomGraph:
             special = self.rng.random(numbers.shape) < 0.05
             numbers[special] = self.rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40], special.sum())
             data = numbers.view(np.uint8).reshape(shape[0], shape[2], 4).transpose(0, 2, 1)
+        if dtype == "fp16":
+            data = np.moveaxis(self._fp16((shape[0], shape[2]))[..., None].view(np.uint8), 2, 1)
         return np.ascontiguousarray(data)
+
+    def _fp16(self, shape):
+        """Words of fp16 vectors: ordinary, subnormal and extreme numbers, and so few others that most sums are numbers."""
+        words = self.rng.normal(0, 4, shape).astype(np.float16).view(np.uint16)
+        for among, share in ((_HALVES, 0.1), (_SPECIAL, 0.1 / shape[1])):
+            at = self.rng.random(shape) < share
+            words[at] = self.rng.choice(among, at.sum())
+        small = self.rng.random(shape) < 0.2
+        words[small] &= 0x83FF
+        return words
 
     def _add(self, tensor, data):
         self.graph.tensors.append(tensor)
@@ -64,7 +83,7 @@ class RandomGraph:
         return tensor
 
     def _new(self, dtype, vectors, kind, **kw):
-        planes = {"int8": 1, "uint8": 1, "index16": 2}.get(dtype, 4)
+        planes = {"int8": 1, "uint8": 1, "index16": 2, "fp16": 2}.get(dtype, 4)
         data = self._bytes((vectors, planes, self.geometry.lanes), dtype)
         name = f"t{len(self.graph.tensors)}"
         tensor = Tensor(name, dtype, vectors, kind, data=data if kind is Kind.CONSTANT else None, **kw)
@@ -73,12 +92,23 @@ class RandomGraph:
         return self._add(tensor, data)
 
     def _weights(self, hemisphere, i):
-        words = self.geometry.superlanes * 3
-        data = self._bytes((words * LANES, 1, self.geometry.lanes))
+        vectors = _WEIGHT_WORDS * self.geometry.superlanes * LANES
+        data = self._bytes((vectors, 1, self.geometry.lanes))
         kind = Kind.STATE if i else Kind.CONSTANT
-        tensor = Tensor(f"w{hemisphere}{i}", "int8", words * LANES, kind, Layout.WEIGHTS, hemisphere,
+        tensor = Tensor(f"w{hemisphere}{i}", "int8", vectors, kind, Layout.WEIGHTS, hemisphere,
                         None if i else data)
         return self._add(tensor, data)
+
+    def _halves(self, hemisphere, i):
+        """Tensors of the low and of the high bytes of fp16 weights."""
+        words = self._fp16((_WEIGHT_WORDS * self.geometry.superlanes * LANES, self.geometry.lanes))
+        kind = Kind.STATE if i else Kind.CONSTANT
+        tensors = []
+        for name, data in zip(("low", "high"), np.moveaxis(words[..., None].view(np.uint8), 2, 0), strict=True):
+            data = np.ascontiguousarray(data[:, None])
+            tensors.append(self._add(Tensor(f"{name}{hemisphere}{i}", "int8", len(words), kind, Layout.WEIGHTS, hemisphere,
+                                            None if i else data), data))
+        return tensors
 
     def _map(self):
         data = np.zeros((1, 1, self.geometry.lanes), np.uint8)
@@ -136,10 +166,10 @@ class RandomGraph:
             results.append((Node(Op.NOT, (expression,)), (self._store(n),)))
         return results
 
-    def _store(self, n):
+    def _store(self, n, dtype=None):
         order = self.rng.permutation(n)
         hemisphere = self.rng.choice([None, 0, 1])
-        tensor = self._new(self._dtype(), n, Kind.TEMP, hemisphere=hemisphere)
+        tensor = self._new(dtype or self._dtype(), n, Kind.TEMP, hemisphere=hemisphere)
         return Store(tensor, tuple((Target(int(v)),) for v in order))
 
     # ---- work -----------------------------------------------------------------------------------------------------
@@ -157,14 +187,39 @@ class RandomGraph:
 
     def _matmul(self, name):
         n, k, hemisphere = self._n(), int(self.rng.integers(1, 4)), int(self.rng.integers(2))
-        tiles = []
-        for _ in range(k):
-            tensor = self.weights[2 * hemisphere + self.rng.integers(2)]
-            stride = int(self.rng.integers(0, 3))
-            last = tensor.vectors // LANES - 1 - (self.geometry.superlanes - 1) * stride
-            tiles.append(WeightTile(tensor, int(self.rng.integers(0, last + 1)), stride))
+        own, halves = self.weights[2 * hemisphere:][:2], self.halves[2 * hemisphere:][:2]
+        tensors = [t for pair in (own, own, *halves) for t in pair]
+        tiles = tuple(self._tile(tensors[self.rng.integers(len(tensors))]) for _ in range(k))
         loads = tuple(self._byte_load(n) for _ in range(k))
-        return self._work(name, n, self._results(n, [Source()]), MatMul(tuple(tiles), loads, hemisphere))
+        return self._work(name, n, self._results(n, [Source()]), MatMul(tiles, loads, hemisphere))
+
+    def _matmul_fp16(self, name):
+        n, k, hemisphere = self._n(), int(self.rng.integers(1, 4)), int(self.rng.integers(2))
+        tiles = tuple(self._tile(*self.halves[2 * hemisphere + self.rng.integers(2)]) for _ in range(k))
+        loads = tuple(self._fp16_load(n) for _ in range(k))
+        results = self._results(n, [Source()])
+        if self.rng.random() < 0.5:
+            smaller = Node(Op.FMUL, (Source(), Immediate(0x3C000000)))   # 2**-7: most are fp16 numbers then
+            results = [(Node(Op.F32_TO_F16, (smaller,)), (self._store(n, "fp16"),))]
+            self.numbers.append(results[0][1][0].tensor)
+        return self._work(name, n, results, MatMul(tiles, loads, hemisphere))
+
+    def _tile(self, tensor, high=None):
+        """Half of the tiles lie at one of two places, so that planes meet them, and int8 the halves of fp16, again."""
+        offset, stride = self.places[self.rng.integers(2)] if self.rng.random() < 0.5 else self._place()
+        return WeightTile(tensor, offset, stride, high)
+
+    def _place(self):
+        """(offset, stride) of a tile in a tensor of weights."""
+        stride = int(self.rng.integers(0, 3))
+        groups = self.geometry.superlanes
+        return int(self.rng.integers(0, _WEIGHT_WORDS * groups - (groups - 1) * stride)), stride
+
+    def _fp16_load(self, n):
+        """Of numbers, or sometimes of anything."""
+        among = self.numbers if self.rng.random() < 0.9 else [t for t in self.readable if t.dtype == "fp16"]
+        tensor = among[self.rng.integers(len(among))]
+        return Load(tensor, tuple(int(v) for v in self.rng.integers(0, tensor.vectors, n)))
 
     def _byte_load(self, n):
         return self._load(n, one_plane=True)
@@ -202,7 +257,10 @@ class RandomGraph:
 
     def _append(self, name):
         """All 16 slices of a weights tensor at once, each with its own range of the index."""
-        cache = self.weights[2 * int(self.rng.integers(2)) + 1]
+        hemisphere = int(self.rng.integers(2))
+        low, high = self.halves[2 * hemisphere + 1]
+        cache = (self.weights[2 * hemisphere + 1], low, high)[self.rng.integers(3)]
         rows = cache.vectors // LANES
         targets = tuple(Target(i, Index(self.map, rows, i % 3)) for i in range(LANES))
-        return self._work(name, 1, [(self._load(1), (Store(cache, (targets,)),))])
+        value = Node(Op.AND, (self._load(1), _BELOW_2)) if cache is high else self._load(1)
+        return self._work(name, 1, [(value, (Store(cache, (targets,)),))])

@@ -9,7 +9,7 @@ from golden import chip
 from golden.chip import GoldenError
 from isa import geometry
 from isa.check import check
-from isa.instructions import Ifetch, Read
+from isa.instructions import Halt, Ifetch, Nop, Read
 from isa.program import NO_OPERATION, Program, Segment
 from verification.random.fetching import SHORTEST, fetching
 from verification.random.letters import letters
@@ -35,7 +35,7 @@ def own_issues(program):
 @pytest.mark.parametrize("name", POINTS)
 def test_a_fetched_program_is_legal_and_does_the_same_in_the_same_cycles(name):
     for seed, program in programs(name):
-        result = fetching(program)
+        result = fetching(program, seed)
         expansion = check(result)
         assert expansion.cycles == program.cycles == result.cycles
         assert own_issues(result) == own_issues(program), seed
@@ -49,7 +49,7 @@ def test_a_fetched_program_is_legal_and_does_the_same_in_the_same_cycles(name):
 @pytest.mark.parametrize("name", POINTS)
 def test_a_fetched_program_computes_the_same(name):
     for seed, program in programs(name, 2):
-        result = fetching(program)
+        result = fetching(program, seed)
         plans = [chip.plan(p) for p in (program, result)]
         inbox = letters(plans[0], seed)
         before, after = (chip.execute(plan, chip.memory_image(plan.program), inbox) for plan in plans)
@@ -70,8 +70,8 @@ def test_a_program_that_fits_stays_as_it_is():
 
 def test_the_texts_end_as_before_but_for_those_that_read():
     """Nothing is left of the time in which something could have been inserted."""
-    _, program = next(programs("small", 1))
-    result = fetching(program)
+    seed, program = next(programs("small", 1))
+    result = fetching(program, seed)
     readers = {q for q, text in result.texts.items() for i, o in zip(text, result.origins[q])
                if isinstance(i, Read) and o != NO_OPERATION and result.operations[o] == OPERATION}
     before, after = program.expand().halts, result.expand().halts
@@ -79,8 +79,8 @@ def test_the_texts_end_as_before_but_for_those_that_read():
 
 
 def some_fetched(name="small"):
-    _, program = next(programs(name, 1))
-    return fetching(program)
+    seed, program = next(programs(name, 1))
+    return fetching(program, seed)
 
 
 def test_golden_refuses_text_in_memory_that_is_not_the_declared_one():
@@ -121,16 +121,30 @@ def test_golden_names_queue_cycle_and_instruction():
 
 
 def test_without_room_in_memory_it_is_refused():
-    _, program = next(programs("nano", 1))
+    seed, program = next(programs("nano", 1))
     program.zeroed += [(h, s, 0, program.geometry.words) for h in (0, 1) for s in range(program.geometry.mem_slices)]
     with pytest.raises(FetchError, match=r".*: instruction \d+, which is needed at cycle \d+, can't be fetched in time: no MEM queue"):
-        fetching(program)
+        fetching(program, seed)
+
+
+def test_a_queue_that_takes_no_ifetch_is_refused():
+    g = geometry.named("nano")
+    program = Program(g, {"SXM_E.c2c0": [*[Nop(n=50)] * 20, Halt()]}, origins={"SXM_E.c2c0": [NO_OPERATION] * 21})
+    with pytest.raises(FetchError, match="SXM_E.c2c0: only 4 of its instructions are preloaded, and it takes no Ifetch"):
+        fetched(program, 4)
 
 
 def test_text_that_is_needed_at_once_is_refused():
     _, program = next(programs("nano", 1))
     with pytest.raises(FetchError, match="can't be fetched in time"):
         fetched(program, 2)
+
+
+def test_a_chunk_goes_where_it_makes_no_planned_text_late():
+    """Neither its Ifetch nor its Reads: many queues that fetch, and hardly a margin by which texts may grow."""
+    for seed, program in programs("nano", 2):
+        preload = sorted(map(len, program.texts.values()))[-40]
+        assert own_issues(fetched(program, preload, margins=(1,))) == own_issues(program), seed
 
 
 def test_other_margins_and_preloads_are_tried_before_it_gives_up(monkeypatch):

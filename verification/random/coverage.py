@@ -1,11 +1,13 @@
-"""What random programs exercise: named coverage points, counted over their issues."""
+"""What random programs exercise: named coverage points, counted over their issues, and over the text that they fetch."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 
-from isa import streams
+from isa import streams, timing
 from isa.check import drives, samples
-from isa.geometry import ACCUMULATORS, MXM_QUEUES, Geometry, QueueKind
+from isa.geometry import ACCUMULATORS, MXM_QUEUES, QUEUE_DEPTH, Geometry, QueueKind
 from isa.instructions import (
     AccMode,
     Accumulate,
@@ -15,6 +17,8 @@ from isa.instructions import (
     Countdown,
     DataType,
     Format,
+    Halt,
+    Ifetch,
     InstallWeights,
     Iterations,
     LoadWeights,
@@ -29,10 +33,13 @@ from isa.instructions import (
     in_tandem,
     unit_instructions,
 )
-from isa.issue import Issue
+from isa.issue import Expansion, Issue
 from isa.program import Program
 
 _BUILT_KINDS = tuple(kind for kind in QueueKind if unit_instructions(kind))
+_KEPT = (Nop, Repeat, Config, Ifetch, Sync, Notify, Halt)   # what the queue itself obeys, and the loops of MEM
+_LOOPS = (Countdown, Iterations)
+_MANY = 64   # instructions that a large Ifetch brings
 _FREQUENT = (QueueKind.MEM, QueueKind.VXM, *MXM_QUEUES)
 
 
@@ -171,3 +178,96 @@ def _neighbours(issues: Iterable[Issue]):
         if issue.queue.name in last:
             yield last[issue.queue.name], issue
         last[issue.queue.name] = issue
+
+
+# ---- text that is fetched -----------------------------------------------------------------------------------------
+
+def measure_fetches(program: Program) -> Counter:
+    """Counts of all points of text that a program hits."""
+    points: Counter = Counter()
+    expansion = program.expand()
+    cycles = Counter(fetch.cycle for fetch in expansion.fetches)
+    points["several queues fetch at once"] = sum(count > 1 for count in cycles.values())
+    for name in program.preloads:
+        points.update(_Fetched(program, expansion, name).points())
+    return +points
+
+
+def required_fetches(geometry: Geometry) -> set[str]:
+    """Points that a set of programs that fetch must hit to count as good."""
+    points = {"several queues fetch at once", "of one pair", f"of {_MANY} or more instructions", "right after another",
+              "into a place of the ring used before", "at the last moment", "eastward", "westward"}
+    points |= {f"into {kind.value}" for kind in _BUILT_KINDS}
+    points |= {f"while the queue {what}" for what in ("waits", "repeats", "is parked", "loops", "issues a burst", "issues")}
+    points |= {f"brings {cls.__name__}" for cls in (*_KEPT, *_LOOPS)}
+    points |= {f"brings {cls.__name__} at the last moment" for cls in (Nop, Repeat, Config, Ifetch, Halt)}
+    points |= {f"with {some} superlanes on" for some in ("some", "no", "all")}
+    points |= {f"Halt in the word of superlane {k}" for k in range(geometry.superlanes)} | {"padding behind Halt"}
+    return points - {"with some superlanes on"} if geometry.superlanes == 1 else points
+
+
+class _Fetched:
+    """The text of one queue of which a part is fetched.
+
+    reached: cycles in which the queue needs its instructions; ifetches: (cycle, instruction); entered: cycles in which
+    what they bring enters the ring, padding included.
+    """
+
+    def __init__(self, program: Program, expansion: Expansion, name: str):
+        self.geometry, self.queue = program.geometry, program.geometry.queue_named(name)
+        self.text, self.preload, self.reached = program.texts[name], program.preloads[name], expansion.reached[name]
+        self.pair = timing.fetch_length(self.geometry)
+        self.ifetches = [(at, i) for at, i in zip(self.reached, self.text, strict=True) if isinstance(i, Ifetch)]
+        self.entered = [at + timing.fetched_at(k) for at, i in self.ifetches for k in range(i.n * self.pair)]
+
+    def points(self):
+        yield f"into {self.queue.kind.value}"
+        for at, ifetch in self.ifetches:
+            yield from self._of_ifetch(at, ifetch)
+        for (before, first), (at, _) in pairwise(self.ifetches):
+            if at == before + first.n * self.pair:
+                yield "right after another"
+        for number, (enters, instruction) in enumerate(zip(self.entered, self.text[self.preload:])):
+            yield from self._of_word(number, enters, instruction)
+        yield f"Halt in the word of superlane {(len(self.text) - self.preload - 1) % self.pair // 2}"
+        if len(self.entered) > len(self.text) - self.preload:
+            yield "padding behind Halt"
+
+    def _of_ifetch(self, at, ifetch):
+        yield "eastward" if streams.is_east(ifetch.stream) else "westward"
+        if ifetch.n == 1:
+            yield "of one pair"
+        if ifetch.n * self.pair >= _MANY:
+            yield f"of {_MANY} or more instructions"
+        on = self.geometry.superlanes
+        for cycle, instruction in zip(self.reached, self.text):
+            if isinstance(instruction, Config) and cycle < at:
+                on = instruction.superlanes
+        yield f"with {'all' if on == self.geometry.superlanes else 'some' if on else 'no'} superlanes on"
+
+    def _of_word(self, number, enters, instruction):
+        yield f"while the queue {_deed(self.text[bisect_right(self.reached, enters) - 1])}"
+        if isinstance(instruction, _KEPT + _LOOPS):
+            yield f"brings {type(instruction).__name__}"
+        if self.reached[self.preload + number] == enters + timing.IFETCH_D_FUNC - timing.fetched_at(0):
+            yield "at the last moment"
+            if isinstance(instruction, _KEPT + _LOOPS):
+                yield f"brings {type(instruction).__name__} at the last moment"
+        if self.preload + number >= QUEUE_DEPTH:
+            yield "into a place of the ring used before"
+
+
+def _deed(instruction):
+    """What a queue does while an instruction is its last."""
+    match instruction:
+        case Sync():
+            return "is parked"
+        case Repeat():
+            return "repeats"
+        case Countdown() | Iterations():
+            return "loops"
+        case Nop() if instruction.n > 1:
+            return "waits"
+        case LoadWeights() | Activate() | Accumulate() if instruction.duration > 1:
+            return "issues a burst"
+    return "issues"

@@ -12,7 +12,7 @@ HARNESS = [Path(__file__).with_name(f"vector_file.{suffix}") for suffix in ("v",
 
 
 def play(name, **env):
-    model = build(Player(UNITS[name].component()), f"arith_{name}", extra_sources=HARNESS)
+    model = build(Player(UNITS[name].component), f"arith_{name}", extra_sources=HARNESS)
     return run_bench(model, "verification.units.arith.bench", env={"UNIT": name, **env})
 
 

@@ -1,17 +1,17 @@
-// Files of vector_file.v: vectors.bin has rows of four 32-bit words, results.bin one word a row, both little endian.
+// Files of vector_file.v: vectors.bin holds the words of each cycle, results.bin those that come out, 32 bits, little endian.
 #include <cstdint>
 #include <cstdio>
 
 static FILE *vectors, *results;
 
-extern "C" int vector_next(uint32_t *row) {
+extern "C" int vector_next(int words, uint32_t *row) {
     if (!vectors) vectors = std::fopen("vectors.bin", "rb");
-    return vectors && std::fread(row, 4, 4, vectors) == 4;
+    return vectors && std::fread(row, 4, words, vectors) == size_t(words);
 }
 
-extern "C" void vector_result(int word) {
+extern "C" void vector_result(int words, const uint32_t *row) {
     if (!results) results = std::fopen("results.bin", "wb");
-    if (results) std::fwrite(&word, 4, 1, results);
+    if (results) std::fwrite(row, 4, words, results);
 }
 
 extern "C" void vector_flush() {
