@@ -339,7 +339,8 @@ def accuracy(name: str, first: int, step: int = 1) -> tuple[float, int, float]:
     exact = _EXACT[name](words.view(np.float32).astype(np.float64))
     _, exponent = np.frexp(exact)
     error = np.abs(results.view(np.float32).astype(np.float64) - exact) / np.ldexp(1.0, exponent - 24)
-    nearest = exact.astype(np.float32).view(np.int32).astype(np.int64)
+    with np.errstate(over="ignore"):
+        nearest = exact.astype(np.float32).view(np.int32).astype(np.int64)
     distance = np.abs(results.view(np.int32).astype(np.int64) - nearest)
     return float(error.max()), int(distance.max()), float((distance > 0).mean())
 

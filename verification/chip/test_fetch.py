@@ -38,10 +38,20 @@ def nano():
 @pytest.mark.parametrize("name", COUNT)
 def test_random_programs_that_fetch_run_on_the_rtl_as_on_golden(name):
     """Each twice: the second run meets the rings and the memory as the first one left them."""
+    run_fetching(name, 0, COUNT[name])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", COUNT)
+def test_all_programs_that_cover_how_text_can_come_run_on_the_rtl_as_on_golden(name):
+    run_fetching(name, COUNT[name], COVERING)
+
+
+def run_fetching(name, begin, end):
     first = seed_from_environment()
     print(f"LPU_SEED={first}")
     with RtlMachine(geometry.named(name), progress=False) as machine:
-        for seed in range(first, first + COUNT[name]):
+        for seed in range(first + begin, first + end):
             assert run_twice(machine, fetching(generate(machine.geometry, seed), seed), seed).fetches
 
 

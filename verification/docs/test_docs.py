@@ -119,6 +119,16 @@ def test_measured_accuracy_is_what_the_page_says_and_never_above_one_ulp(generat
             assert generate.accuracy_row(name, first, error, distance, wrong) in page
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("sign", [0, 1], ids=["positive", "negative"])
+def test_exp2_is_at_most_one_ulp_from_the_rounded_result_in_its_whole_range(generate, sign):
+    """All words from 2^-30, below which it is 1, to 2^8, beyond which it is infinite or 0: with subnormal results, every fraction
+    that the table can be asked for is among them."""
+    for exponent in range(127 - 30, 127 + 8):
+        _, distance, _ = generate.accuracy("exp2", sign << 31 | exponent << 23)
+        assert distance <= 1, exponent
+
+
 def test_sampled_accuracy_of_tanh_is_near_what_the_page_says(generate):
     page = (DOCS / "contract" / "numerics.md").read_text()
     for name, octaves in generate.NIGHTLY_OCTAVES.items():

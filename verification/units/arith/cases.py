@@ -78,7 +78,8 @@ UNITS = {
                                 Case({"to_i8": 1, "to_i16": 0}, numerics.f32_to_i8, "a", (softfloat.f32_to_i8,)))),
     "fp_to_half": Unit(FpToHalf, (Case({}, numerics.f32_to_f16, "a", (softfloat.f32_to_f16,)),), exhaustive=(vectors.about_halves,)),
     "half_to_fp": Unit(HalfToFp, (Case({}, numerics.f16_to_f32, "a", (softfloat.f16_to_f32,)),), exhaustive=(vectors.halves,)),
-    "exp2": Unit(Exp2, (Case({}, numerics.exp2, "a"),), exhaustive=(_octave(0x3F800000), _octave(0xBF000000))),  # 1 .. 2, -1 .. -1/2
+    "exp2": Unit(Exp2, (Case({}, numerics.exp2, "a"),), exhaustive=(_octave(0x3F800000), _octave(0xBF000000)),  # 1 .. 2, -1 .. -1/2
+                 nightly=(0x3F000000, 0x3E800000, 0xBE800000)),  # 1/2 .. 1, 1/4 .. 1/2, -1/2 .. -1/4: finer fractions
     "rsqrt": Unit(Rsqrt, (Case({}, numerics.rsqrt, "a"),), exhaustive=(_octave(0x3F800000), _octave(0x40000000))),  # 1 .. 2, 2 .. 4
     "tanh": Unit(Tanh, (Case({}, numerics.tanh, "a"),), exhaustive=(vectors.tanh_range,),
                  nightly=tuple(exponent << 23 for exponent in range(127 - 13, 127 + 4))),  # 2**-13 .. 16
