@@ -46,7 +46,7 @@ class Reference:
 
 def reference(name: str, seed: int, fetches: bool = False) -> Reference:
     program = generate(geometry.named(name), seed)
-    return reference_of(fetching(program) if fetches else program, seed)
+    return reference_of(fetching(program, seed) if fetches else program, seed)
 
 
 def reference_of(program: Program, seed: int = 1) -> Reference:

@@ -40,7 +40,7 @@ class Reference:
 def reference(seed: int) -> Reference:
     """Every other program fetches text."""
     rng, program = random.Random(f"{seed}:flips"), generate(SABOTAGED, seed)
-    program = fetching(program) if seed % 2 else program
+    program = fetching(program, seed) if seed % 2 else program
     plan = chip.plan(program)
     inbox = letters(plan, seed)
     result = chip.execute(plan, chip.memory_image(program), inbox)
