@@ -66,7 +66,7 @@ def test_no_output_of_a_registered_kind_depends_on_an_input_of_the_same_cycle():
         text = chip_text(geometry.named(name))
         kinds = stamp.registered_in(text)
         assert {re.sub("_.*", "", kind) for kind in kinds} == {
-            "alucore", "collectorcore", "edgecore", "fetchcore", "icuqueue", "mailboxcore", "memcore", "networkcore", "paircore",
+            "alucore", "collectorcore", "edgecore", "fetchcore", "mailboxcore", "memcore", "networkcore", "paircore", "queuecore",
             "sxmcore", "vxmcore"}
         for kind in kinds:
             part = part_of(text, kind)
