@@ -142,9 +142,13 @@ class Machine(ABC):
         padded = np.zeros(len(symbol.vectors) * lanes, dtype)
         padded[:symbol.lanes] = values
         planes = padded.view(np.uint8).reshape(len(symbol.vectors), lanes, dtype.itemsize)
-        for addresses, vector in zip(symbol.vectors, planes):
-            for byte, address in enumerate(addresses):
-                self.write(address, vector[:, byte].tobytes())
+        self._write_all([(address, vector[:, byte].tobytes()) for addresses, vector in zip(symbol.vectors, planes)
+                         for byte, address in enumerate(addresses)])
+
+    def _write_all(self, writes):
+        """Write (address, data) pairs."""
+        for address, data in writes:
+            self.write(address, data)
 
     def get(self, name: str) -> np.ndarray:
         """Read a symbol: an array of its type with as many elements as it has lanes."""
@@ -348,15 +352,29 @@ class RtlMachine(Machine):
         return [sram_id(g, h, i, k) for h in range(2) for i in range(g.mem_slices) for k in range(g.superlanes)]
 
     def write(self, address: Address, data: bytes):
-        words = self._words(address, data)
-        vectors = np.frombuffer(data, np.uint8).reshape(words, self.geometry.superlanes, LANES).swapaxes(0, 1)
-        g, h, i = self.geometry, address.hemisphere, address.mem_slice
         if self.preload:
-            memories = [[sram_id(g, h, i, k), address.word, words] for k in range(g.superlanes)]
-            self._simulator.ask("load", checked_words(vectors.reshape(-1, LANES)).tobytes(), memories=memories)
+            self._write_all([(address, data)])
             return
-        for k, lane_words in enumerate(vectors):
+        g, h, i = self.geometry, address.hemisphere, address.mem_slice
+        for k, lane_words in enumerate(self._by_superlane(address, data)):
             self._simulator.ask("write", lane_words.tobytes(), address=memory_address(g, h, i, k, address.word))
+
+    def _write_all(self, writes):
+        if not self.preload:
+            super()._write_all(writes)
+            return
+        g, memories, parts = self.geometry, [], []
+        for address, data in writes:
+            vectors = self._by_superlane(address, data)
+            memories += [[sram_id(g, address.hemisphere, address.mem_slice, k), address.word, vectors.shape[1]]
+                         for k in range(g.superlanes)]
+            parts.append(vectors.reshape(-1, LANES))
+        self._simulator.ask("load", checked_words(np.concatenate(parts)).tobytes(), memories=memories)
+
+    def _by_superlane(self, address, data):
+        """Consecutive words as uint8 [superlane, word, lane]."""
+        words = self._words(address, data)
+        return np.frombuffer(data, np.uint8).reshape(words, self.geometry.superlanes, LANES).swapaxes(0, 1)
 
     def read(self, address: Address, words: int = 1) -> bytes:
         self._within(address, words)

@@ -55,7 +55,8 @@ def run_fetching(name, begin, end):
             assert run_twice(machine, fetching(generate(machine.geometry, seed), seed), seed).fetches
 
 
-@pytest.mark.parametrize("name", COUNT)
+@pytest.mark.parametrize("name", ["nano", pytest.param("small", marks=pytest.mark.nightly),
+                                  pytest.param("medium", marks=pytest.mark.nightly)])
 def test_random_programs_that_fetch_are_legal_and_cover_how_text_can_come(name):
     first, points = seed_from_environment(), Counter()
     print(f"LPU_SEED={first}")
