@@ -13,7 +13,8 @@ pytestmark = pytest.mark.slice_bench
 @pytest.mark.parametrize("name", geometry.NAMES)
 def test_host_port_keeps_its_contract(name):
     model = build(elaborate(Host, f"host_{name}", geometry=geometry.named(name)), f"host_{name}")
-    assert run_bench(model, "verification.units.host_bench", env={"GEOMETRY": name}).tests == 22
+    tests = 22 if name == "nano" else 21   # one, of a counter that is the same in all, runs on nano only
+    assert run_bench(model, "verification.units.host_bench", env={"GEOMETRY": name}).tests == tests
 
 
 @pytest.mark.parametrize("name", geometry.NAMES)
