@@ -83,7 +83,7 @@ def _parser():
 
 def _add_precision(command):
     command.add_argument("--precision", choices=PRECISIONS, default=PRECISION,
-                         help="of weights and activations on the chip, not with --on float; int16 are two int8 terms (default: %(default)s)")
+                         help="of weights and activations, but not with --on float; int16 are two int8 terms (default: %(default)s)")
 
 
 def _run(options):
