@@ -363,13 +363,17 @@ class RtlMachine(Machine):
         if not self.preload:
             super()._write_all(writes)
             return
-        g, memories, parts = self.geometry, [], []
+        memories, parts = [], []
         for address, data in writes:
             vectors = self._by_superlane(address, data)
-            memories += [[sram_id(g, address.hemisphere, address.mem_slice, k), address.word, vectors.shape[1]]
-                         for k in range(g.superlanes)]
+            memories += self._places(address, vectors.shape[1])
             parts.append(vectors.reshape(-1, LANES))
         self._simulator.ask("load", checked_words(np.concatenate(parts)).tobytes(), memories=memories)
+
+    def _places(self, address, words):
+        """Consecutive words of each superlane, as the server takes them."""
+        return [[sram_id(self.geometry, address.hemisphere, address.mem_slice, k), address.word, words]
+                for k in range(self.geometry.superlanes)]
 
     def _by_superlane(self, address, data):
         """Consecutive words as uint8 [superlane, word, lane]."""
@@ -380,8 +384,7 @@ class RtlMachine(Machine):
         self._within(address, words)
         g, h, i = self.geometry, address.hemisphere, address.mem_slice
         if self.preload:
-            memories = [[sram_id(g, h, i, k), address.word, words] for k in range(g.superlanes)]
-            data, _ = unpack_words(self._dump(memories))
+            data, _ = unpack_words(self._dump(self._places(address, words)))
         else:
             starts = [memory_address(g, h, i, k, address.word) for k in range(g.superlanes)]
             parts = [self._simulator.ask("read", address=start, size=words * LANES)[1] for start in starts]

@@ -1,12 +1,41 @@
 """Runs of one program on the RTL and on the golden model, compared."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 
 from golden import chip
+from golden.faults import MemoryFlip, StreamFlip
 from isa.program import Program
 from sim.machine import RtlMachine, RunResult
 from verification.compare import compare_run
 from verification.random.letters import letters, push
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A program and its run on the golden model."""
+
+    program: Program
+    plan: chip.Plan
+    result: chip.Result
+    inbox: list[np.ndarray]
+
+
+def reference_of(program: Program, seed: int = 1) -> Reference:
+    """seed: of the letters in the input mailboxes."""
+    plan = chip.plan(program)
+    inbox = letters(plan, seed)
+    return Reference(program, plan, chip.execute(plan, chip.memory_image(program), inbox), inbox)
+
+
+def run(machine: RtlMachine, ref: Reference, flips: Iterable[MemoryFlip | StreamFlip] = ()) -> RunResult:
+    """Run a program with wrong bits in memory, before it begins, and in streams."""
+    machine.load(ref.program)
+    push(machine, ref.inbox)
+    machine.flip(*(flip for flip in flips if isinstance(flip, MemoryFlip)))
+    return machine.run(flips=[flip for flip in flips if isinstance(flip, StreamFlip)])
 
 
 def run_twice(machine: RtlMachine, program: Program, seed: int) -> chip.Plan:
@@ -14,12 +43,12 @@ def run_twice(machine: RtlMachine, program: Program, seed: int) -> chip.Plan:
     golden. seed: of the letters in the input mailboxes. Returns golden's plan."""
     plan, memory = chip.plan(program), chip.memory_image(program)
     machine.load(program)
-    for run in ("first", "second"):
+    for which in ("first", "second"):
         inbox = letters(plan, seed)
         golden = chip.execute(plan, memory, inbox)
         push(machine, inbox)
         found = differences(machine, plan, golden, machine.run())
-        assert not found, f"{machine.geometry.name} seed {seed}, {run} run: {'; '.join(found)}"
+        assert not found, f"{machine.geometry.name} seed {seed}, {which} run: {'; '.join(found)}"
         memory = np.ascontiguousarray(golden.memory)
     return plan
 

@@ -95,7 +95,8 @@ def test_the_verdict_is_the_exit_status_and_in_the_summary(answered, problems, o
     rows = [answered[1].row() | {"problems": problems, "sim_cycles_per_second": 5}]
     monkeypatch.setenv("LPU_BUILD", str(tmp_path))
     monkeypatch.setattr("sys.argv", ["first_light"])
-    monkeypatch.setattr(first_light, "Benches", type("Benches", (_Benches,), {"output": output}))
+    monkeypatch.setattr(_Benches, "output", output)
+    monkeypatch.setattr(first_light, "Benches", _Benches)
     monkeypatch.setattr(first_light, "build_chip", lambda chip: (None, 1.0))
     monkeypatch.setattr(first_light, "run_models", lambda *_: (rows, STEPS))
     assert first_light.main() == status

@@ -1,20 +1,16 @@
 """Every deliberate fault in the RTL turns a comparison red; the chip that carries them is green without."""
 
 import random
-from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import pytest
 
 from golden import chip
 from golden.faults import MemoryFlip, Prediction, predict
-from isa.program import Program
 from sim.machine import RtlMachine, RunResult
-from verification.chip.runs import differences, mail_differences
+from verification.chip.runs import Reference, differences, mail_differences, reference_of, run
 from verification.random.fetching import fetching
 from verification.random.flips import line, memory_flips, single_errors
-from verification.random.letters import letters, push
 from verification.random.programs import generate, seed_from_environment
 from verification.sabotage.faults import FAULTS, SABOTAGED, faulty_model
 
@@ -23,29 +19,18 @@ HEALTHY = 3
 FLIPS = 60      # words with a wrong bit
 
 
-@dataclass(frozen=True)
-class Reference:
-    """A random program and what it does on the golden model; bits to flip in memory before a run, and what comes of them: many
-    that are corrected, two that are not."""
-
-    program: Program
-    plan: chip.Plan
-    result: chip.Result
-    inbox: list[np.ndarray]
-    corrected: tuple[list[MemoryFlip], Prediction]
-    uncorrectable: tuple[list[MemoryFlip], Prediction]
+@cache
+def reference(seed: int) -> Reference:
+    """A random program. Every other one fetches text."""
+    program = generate(SABOTAGED, seed)
+    return reference_of(fetching(program, seed) if seed % 2 else program, seed)
 
 
 @cache
-def reference(seed: int) -> Reference:
-    """Every other program fetches text."""
-    rng, program = random.Random(f"{seed}:flips"), generate(SABOTAGED, seed)
-    program = fetching(program, seed) if seed % 2 else program
-    plan = chip.plan(program)
-    inbox = letters(plan, seed)
-    result = chip.execute(plan, chip.memory_image(program), inbox)
-    singles = single_errors(plan, result, memory_flips(rng, plan, FLIPS))
-    return Reference(program, plan, result, inbox, singles, double_error(rng, plan, result))
+def wrong_bits_of(seed: int) -> tuple[tuple[list[MemoryFlip], Prediction], tuple[list[MemoryFlip], Prediction]]:
+    """Bits to flip in memory before a run, and what comes of them: many that are corrected, two that are not."""
+    rng, ref = random.Random(f"{seed}:flips"), reference(seed)
+    return single_errors(ref.plan, ref.result, memory_flips(rng, ref.plan, FLIPS)), double_error(rng, ref.plan, ref.result)
 
 
 def double_error(rng, plan, result) -> tuple[list[MemoryFlip], Prediction]:
@@ -64,19 +49,11 @@ def comparisons(count: int, wrong_bits: bool):
         for seed in range(seed_from_environment(), seed_from_environment() + count):
             ref = reference(seed)
             if wrong_bits:
-                flips, predicted = ref.corrected
-                yield corrected_differences(ref.result, predicted, run(machine, ref, flips))
-                flips, predicted = ref.uncorrectable
-                yield uncorrectable_differences(predicted, run(machine, ref, flips))
+                (singles, corrected), (double, uncorrectable) = wrong_bits_of(seed)
+                yield corrected_differences(ref.result, corrected, run(machine, ref, singles))
+                yield uncorrectable_differences(uncorrectable, run(machine, ref, double))
             else:
                 yield differences(machine, ref.plan, ref.result, run(machine, ref))
-
-
-def run(machine: RtlMachine, ref: Reference, flips=()) -> RunResult:
-    machine.load(ref.program)
-    push(machine, ref.inbox)
-    machine.flip(*flips)
-    return machine.run()
 
 
 def corrected_differences(golden: chip.Result, predicted: Prediction, actual: RunResult) -> list[str]:
