@@ -172,6 +172,8 @@ class Program:
         path = Path(path)
         if path.exists() and not path.is_file():
             raise ProgramError(f"{path} is not a file that a program could replace")
+        if not path.parent.is_dir():
+            raise ProgramError(f"there is no folder {path.parent} to write {path.name} in")
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             temporary.write_bytes(data)

@@ -90,6 +90,8 @@ def _run(options):
     chip = _geometry(options)
     model = load_model(options.model)
     model.max_new(model.encode(options.prompt), options.tokens)   # refuse a bad request before anything is built
+    if remark := model.remark(options.prompt):
+        print(f"lpu: {remark}", file=sys.stderr)
     if options.on == "float":
         voice = Voice(model, options.prompt, _say)
         for token in float_tokens(model, options.prompt, options.tokens):
@@ -121,7 +123,7 @@ def _say(text):
 def _print_result(compiled, result):
     step = compiled.program.cycles
     print(f"{result.launches} steps of {step} cycles: {result.cycles} cycles, {result.launches / result.seconds:.2f} tokens/s in "
-          f"simulation, {CLOCK_HZ / step:,.0f} tokens/s at {CLOCK_HZ / 1e6:.0f} MHz", file=sys.stderr)
+          f"simulation, {CLOCK_HZ / step:,.0f} tokens/s if clocked at {CLOCK_HZ / 1e6:.0f} MHz", file=sys.stderr)
     for error in result.errors:
         print(f"lpu: chip: {error}", file=sys.stderr)
 

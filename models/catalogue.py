@@ -99,6 +99,10 @@ class Model(ABC):
     def examples(self) -> list[tuple[list[int], list[int] | None]]:
         """Encoded prompts as the model meets them, each with the right answer; None where the model's own is right."""
 
+    def remark(self, prompt: str) -> str:
+        """What a user should know who asks this; empty if there is nothing to say."""
+        return ""
+
     def max_new(self, prompt: Sequence[int], wanted: int | None = None) -> int:
         """How many tokens may follow an encoded prompt: `wanted`, else the usual number or as many as have room.
 
@@ -141,6 +145,11 @@ class Calculator(Model):
         if not prompt:
             raise TokenError("the prompt is empty")
         return self._with_room(self.tokenizer.encode(prompt if "=" in prompt else prompt + "="))
+
+    def remark(self, prompt: str) -> str:
+        if self.encode(prompt) in [problem for problem, _ in self.examples()]:
+            return ""
+        return f"{self.name} was trained for {len(self.task)} problems like {self.task[0][0]} and {self.task[-1][0]}, not for this one"
 
     def examples(self) -> list[tuple[list[int], list[int] | None]]:
         encode, stop = self.tokenizer.encode, self.tokenizer.stop

@@ -33,6 +33,12 @@ def test_run_prints_the_answer(capsys, on):
     assert capsys.readouterr().out == "15\n"
 
 
+@pytest.mark.parametrize(("prompt", "told"), [("7+8", False), ("7+8=", False), ("77+88=", True)])
+def test_a_problem_that_the_model_was_not_trained_for_is_remarked_upon(capsys, prompt, told):
+    assert main(["run", MODEL, "--prompt", prompt, "--on", "float"]) == 0
+    assert ("mathformer/add was trained for 100 problems like 0+0 and 9+9" in capsys.readouterr().err) == told
+
+
 def test_run_on_the_rtl_prints_the_answer(capsys):
     assert main(["run", MODEL, "--prompt", "7+8=", "--on", "rtl"]) == 0
     out, err = capsys.readouterr()
@@ -166,5 +172,5 @@ def test_a_geometry_without_rtl_is_refused_before_anything_is_built(capsys):
 
 def test_compile_leaves_nothing_behind_when_it_fails(capsys, tmp_path):
     missing = tmp_path / "no such folder" / "x.lpu"
-    _refused(capsys, "compile", MODEL, "--geometry", "nano", "-o", str(missing), says="no such folder")
+    _refused(capsys, "compile", MODEL, "--geometry", "nano", "-o", str(missing), says="no folder")
     assert not missing.parent.exists() and not list(tmp_path.iterdir())
