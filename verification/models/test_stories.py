@@ -10,7 +10,7 @@ from lpu.session import compile_model, float_answer, golden_answers
 from models.bpe import END, START
 from models.catalogue import STORIES, Storyteller, load_model
 from models.llama import LlamaConfig
-from sim.machine import RtlMachine
+from sim.machine import GoldenMachine, RtlMachine
 from verification.first_light import answer_prompt, compare_answers
 from verification.models.llama2c_files import need_stories
 
@@ -20,8 +20,9 @@ FP16_TOKENS = 150
 """How far the greedy text from the start token is the same with matrices in float16."""
 CHIP_TOKENS, CHIP_CYCLES = 100, 6000
 """How far the text of the chip in fp16 is at least that of the fp16-weight reference, and its cycles a token."""
-INT8_TOKENS = 60
-"""How far it is at least the same on the chip with int8 matrices."""
+INT8_TOKENS, INT8_AGREEMENT, INT8_ERROR = 200, 0.95, 0.03
+"""Of so many tokens of the story the chip with int8 matrices chooses at least this share, each after the same tokens as the float64
+model; greatest rms error of its logits. (Free running says less: one choice between near equals, and the texts have nothing in common.)"""
 PRELOADED = 64
 """Instructions of a queue that the host writes at most."""
 
@@ -101,9 +102,19 @@ def test_the_rtl_in_fp16_tells_the_beginning(stories: Storyteller, story: list[i
     assert answer.generation.answer_tokens == story[:20]
 
 
-def test_the_chip_tells_the_story_with_int8_matrices(stories: Storyteller, story: list[int]) -> None:
+def test_the_chip_with_int8_matrices_chooses_as_the_story_goes_on(stories: Storyteller, story: list[int]) -> None:
     compiled = compile_model(STORIES, geometry.named("medium"), "int8")
-    answer, = golden_answers(compiled, [""], INT8_TOKENS)
-    same = next((i for i, (a, b) in enumerate(zip(answer.answer_tokens, story)) if a != b), len(answer.answer_tokens))
-    print(f"{compiled.program.cycles} cycles a token, first {same} of {len(answer.answer_tokens)} tokens as in float64")
-    assert same >= INT8_TOKENS
+    tokens = [START, *story][:INT8_TOKENS + 1]
+    expected = Llama(stories.weights).forward(np.array(tokens[:-1]), KvCache(5))
+    machine = GoldenMachine(compiled.program.geometry)
+    machine.load(compiled.program)
+    for name, values in compiled.host.prompt(tokens).items():
+        machine.put(name, values)
+    logits = []
+    for _ in tokens[:-1]:
+        machine.run(trace=False)
+        logits.append(compiled.host.logits(machine.get))
+    agreement = np.mean(np.argmax(logits, axis=1) == tokens[1:])
+    error = np.sqrt(np.mean((logits - expected) ** 2) / np.mean(expected**2))
+    print(f"{compiled.program.cycles} cycles a token, {agreement:.3f} of {INT8_TOKENS} tokens as in float64, rms error {error:.4f}")
+    assert agreement >= INT8_AGREEMENT and error <= INT8_ERROR
