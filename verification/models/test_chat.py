@@ -63,6 +63,7 @@ def test_the_form_of_the_template_is_that_of_its_language(chat_file: Path) -> No
 @pytest.mark.parametrize(("this", "other"), [
     ("assistant\n", "assistant"), ("You are a chip.", ""), ("You are a chip.", "{{ today }}"), ("loop.first", "loop.last"),
     ("message['content']", "message['content'] | trim"), ("{% endfor %}", "{% endfor %}\n"),
+    ("assistant\n' }}{% endif %}", "assistant\n' }}{% endif %}!"),
 ])
 def test_another_template_is_refused(chat_file: Path, this: str, other: str) -> None:
     entries = decoder_entries(HALVES) | tokenizer_entries() | {"tokenizer.chat_template": TEMPLATE.replace(this, other)}

@@ -39,7 +39,8 @@ def test_its_tokens(chat: Chat) -> None:
     assert [chat.tokenizer.decode([token]) for token in chat.tokenizer.encode(QUESTION)] == [
         "What", " is", " the", " capital", " of", " France", "?"]
     assert [chat.tokenizer.decode([token]) for token in chat.tokenizer.encode("in 1789")] == ["in", " ", "1", "7", "8", "9"]
-    assert min(chat.tokenizer.encode("<|im_end|><|im_start|><|endoftext|><empty_output>")) > 16
+    names = "<|im_end|><|im_start|><|endoftext|><empty_output>"
+    assert min(chat.tokenizer.encode(names)) > 16 and chat.tokenizer.decode(chat.tokenizer.encode(names)) == names
 
 
 @pytest.mark.parametrize("text", [QUESTION, TEXT, "Lily's café\n\n– 1 € 😀\t中文 ½²", "  two", "def f(x):\n    return x_1 ** 2\n", ""])
@@ -58,6 +59,12 @@ def test_the_form_of_the_template_is_that_of_its_language(chat: Chat) -> None:
 
 def test_it_knows_the_capital_of_france(chat: Chat) -> None:
     assert float_answer(chat, QUESTION, 20) == ANSWER
+
+
+def test_fp16_matrices_know_it_too(chat: Chat) -> None:
+    prompt = chat.encode(QUESTION)
+    answer = Llama(chat.weights.rounded_to_fp16()).generate(prompt, 20, chat.stops)
+    assert chat.text(prompt, answer) == ANSWER
 
 
 def test_it_finds_english_likely(chat: Chat) -> None:
