@@ -185,8 +185,8 @@ def _blaming(what: str) -> Iterator[None]:
 
 
 class _Reader(GGUFReader):
-    """The library's reader made strict. By itself it takes bytes beyond the end of the file for none, follows an array of
-    any length, and believes any place of a tensor."""
+    """The library's reader made strict, by helpers of the pinned version. By itself it takes bytes beyond the end of the file
+    for none, follows an array of any length, and believes any place of a tensor."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

@@ -13,7 +13,9 @@ from verification.models.gguf_files import chat_path
 
 QUESTION = "What is the capital of France?"
 ANSWER = "The capital of France is Paris."
-PERPLEXITY = 30.0
+PERPLEXITY = 11.5
+"""Of the text below it is 10.7; a RoPE base of 10,000 makes it 12.6, rows taken for halves 32."""
+
 TEXT = ("The Moon is the only natural satellite of the Earth. It goes around the Earth once in about 27 days, and because it turns around "
         "its own axis in the same time, we always see the same side of it.")
 
@@ -68,7 +70,7 @@ def test_fp16_matrices_know_it_too(chat: Chat) -> None:
 
 
 def test_it_finds_english_likely(chat: Chat) -> None:
-    """The perplexity of a plain text: a wrong order of rows, a wrong RoPE base or a spoilt layer raises it far beyond."""
+    """The perplexity of a plain text."""
     tokens = np.array(chat.tokenizer.encode(TEXT))
     logits = Llama(chat.weights).forward(tokens, KvCache(chat.weights.config.layers))[:-1]
     logits -= logits.max(axis=-1, keepdims=True)
