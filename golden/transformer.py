@@ -141,7 +141,7 @@ class Llama:
             for layer in weights.layers
         ]
         self._norm = weights.norm.astype(np.float64)
-        self._head = weights.head.astype(np.float64)
+        self._head = self._embedding if weights.config.tied_head else weights.head.astype(np.float64)
 
     def forward(self, tokens: np.ndarray, cache: KvCache, observe: Observer = _ignore) -> np.ndarray:
         """Logits (..., positions, vocab) of tokens (..., positions) that follow the positions in `cache`, which grows.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from compiler.compile import compile_llama
 from compiler.host import StepHost
+from compiler.place import PlaceError
 from golden.calibrate import calibrate
 from golden.transformer import Llama
 from isa.geometry import Geometry
@@ -44,15 +45,24 @@ def integers(name: str) -> str:
 def compile_model(name: str, geometry: Geometry, precision: str = PRECISION) -> Compiled:
     """Compile a model of the catalogue in one of PRECISIONS. Raises models.llama.ModelError and the compiler's errors."""
     model = load_model(name)
+    _check_room(model, geometry)
     calibration = calibrate(model.weights, example_texts(model))
     program = compile_llama(model.weights, calibration, geometry, precision=precision)
     program.notes |= {"model": name, "precision": precision}
     return Compiled(model, program, StepHost(program))
 
 
+def _check_room(model: Model, geometry: Geometry):
+    """Raises PlaceError for a model that cannot fit, before calibrating it, which takes minutes for a large one."""
+    need, room = model.weights.parameters, geometry.sram_bytes
+    if need > room:
+        raise PlaceError(f"geometry {geometry.name} holds {room} bytes, fewer than the {need} weights of {model.name}; "
+                         "the float64 model needs no chip")
+
+
 def example_texts(model: Model) -> list[list[int]]:
     """The examples of a model, prompt and answer; where there is no right answer the float64 model writes one."""
-    judge, room = Llama(model.weights), model.weights.config.max_positions
+    judge, room = Llama(model.weights), min(model.weights.config.max_positions, model.longest_example)
     return [prompt + (judge.generate(prompt, room - len(prompt), model.stops) if answer is None else answer)
             for prompt, answer in model.examples()]
 

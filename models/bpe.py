@@ -5,7 +5,6 @@ The number of tokens is the model's. Tokens 0, 1 and 2 are unknown, start and en
 byte. https://github.com/karpathy/llama2.c (run.c, tokenizer.py).
 """
 
-import codecs
 import math
 import re
 import struct
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from models.llama import ModelError
-from models.tokenizer import TokenError
+from models.tokenizer import ByteDecoder, TokenError
 
 START, END = 1, 2
 """Tokens before a text and after it; both are silent."""
@@ -81,38 +80,24 @@ class BpeTokenizer:
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of tokens, as a `Decoder` gives it."""
-        decoder = self.decoder()
-        return "".join(decoder.feed(token) for token in tokens) + decoder.finish()
+        return self.decoder().text(tokens)
 
     def decoder(self) -> "Decoder":
         """A decoder that takes one token after the other."""
         return Decoder(self._spoken)
 
 
-class Decoder:
-    """Text of tokens as they come: a character is given out with the last token that holds a byte of it.
+class Decoder(ByteDecoder):
+    """Drops the space in front of the first token after a start token."""
 
-    The space in front of the first token after a start token is dropped. Bytes that are not UTF-8 become U+FFFD.
-    """
+    _last: int | None = None
 
-    def __init__(self, spoken: Sequence[bytes]) -> None:
-        self._spoken = spoken
-        self._last: int | None = None
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def feed(self, token: int) -> str:
-        """What one more token adds to the text. Raises `ValueError` for a token outside of the vocabulary."""
-        if not 0 <= token < len(self._spoken):
-            raise ValueError(f"token {token} is outside the vocabulary of {len(self._spoken)}")
-        piece = self._spoken[token]
+    def _bytes(self, token: int) -> bytes:
+        piece = super()._bytes(token)
         if self._last == START:
             piece = piece.removeprefix(b" ")
         self._last = token
-        return self._utf8.decode(piece)
-
-    def finish(self) -> str:
-        """What an unfinished character at the end of the text gives."""
-        return self._utf8.decode(b"", final=True)
+        return piece
 
 
 def _spoken(piece: bytes) -> bytes:

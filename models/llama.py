@@ -115,6 +115,12 @@ class LlamaWeights:
         if config.tied_head and not np.array_equal(self.head, self.embedding):
             raise ModelError("head differs from embedding although tied_head is true")
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers the decoder is made of; a tied head counts as the embedding only."""
+        top = [getattr(self, name) for name in top_shapes(self.config) if not (name == "head" and self.config.tied_head)]
+        return sum(array.size for array in [*top, *(array for layer in self.layers for array in vars(layer).values())])
+
     def rounded_to_fp16(self) -> "LlamaWeights":
         """The same decoder with every matrix, embedding and head too, rounded to the nearest float16; norms stay.
 

@@ -1,6 +1,8 @@
-"""Character-level tokenizer, from a folder with `vocab.json` and `tokenizer_config.json`."""
+"""Character-level tokenizer, from a folder with `vocab.json` and `tokenizer_config.json`; the decoder of tokenizers whose
+tokens are bytes."""
 
-from collections.abc import Iterable, Mapping
+import codecs
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from models.llama import ModelError, read_json_object
@@ -61,6 +63,34 @@ class CharTokenizer:
             raise ValueError(f"token {token} is outside the vocabulary of {len(self)}")
         name = self._names[token]
         return name if len(name) == 1 else ""
+
+
+class ByteDecoder:
+    """Text of tokens as they come: a character is given out with the last token that holds a byte of it.
+
+    `spoken` are the bytes that each token says. Bytes that are not UTF-8 become U+FFFD.
+    """
+
+    def __init__(self, spoken: Sequence[bytes]) -> None:
+        self._spoken = spoken
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, token: int) -> str:
+        """What one more token adds to the text. Raises `ValueError` for a token outside of the vocabulary."""
+        return self._utf8.decode(self._bytes(token))
+
+    def _bytes(self, token: int) -> bytes:
+        if not 0 <= token < len(self._spoken):
+            raise ValueError(f"token {token} is outside the vocabulary of {len(self._spoken)}")
+        return self._spoken[token]
+
+    def finish(self) -> str:
+        """What an unfinished character at the end of the text gives."""
+        return self._utf8.decode(b"", final=True)
+
+    def text(self, tokens: Iterable[int]) -> str:
+        """What tokens add to the text up to its end."""
+        return "".join(self.feed(token) for token in tokens) + self.finish()
 
 
 def load_tokenizer(folder: str | Path) -> CharTokenizer:

