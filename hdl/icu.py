@@ -374,7 +374,7 @@ class QueueCore(Core):
         left = Mux(first, fields(Repeat, self.head)["n"], self.again)
         with m.If(self.anew):
             m.d.sync += self.again.eq(left - 1)
-            with m.If(~first & (left != 1) & (self._duration(self.base) == 1)):
+            with m.If((self.again > 1) & (self._duration(self.base) == 1)):
                 m.d.comb += self.rest.eq(self.gap)
         if self.burst:
             with m.Elif(self.more & (self.beats == 1) & (self.again != 0)):

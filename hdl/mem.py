@@ -12,7 +12,7 @@ from hdl.clock_gate import Core, Gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.operands import Operands, Report
 from hdl.sram import ID_BITS, Sram
-from hdl.stream import STREAM_BITS, WORD_BITS, Drive, StreamSide, sample, split_drive, stream_registers
+from hdl.stream import STREAM_BITS, WORD_BITS, Drive, StreamSide, sample, stream_register_pair
 from isa.geometry import SLICES_PER_GROUP, Geometry, QueueKind
 from isa.instructions import OPCODE_BITS, Gather, Read, ReadWrite, Scatter, Write, issue_width
 
@@ -97,9 +97,7 @@ class MemCore(Core):
                      bank_conflict.eq(reduce(or_, [part.bank_conflict for part in slices]))]
         m.d.comb += [self.error.eq(error), self.bank_conflict.eq(bank_conflict),
                      self.host.rdata.eq(reduce(or_, [part.answer for part in slices]))]
-        for name, incoming, outgoing in (("east", self.e_in, self.e_out), ("west", self.w_in, self.w_out)):
-            drives = [Drive(getattr(part, name), part.word) for part in slices]
-            stream_registers(m, incoming, outgoing, drives, name=name)
+        stream_register_pair(m, self, [part.drive for part in slices])
         opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
         m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, error, bank_conflict,
                                         reporting, *(part.pending for part in slices)).any())
@@ -108,12 +106,10 @@ class MemCore(Core):
 
 @dataclass(frozen=True)
 class _Slice:
-    """What a slice gives to its tile: drive requests (select masks and the word), errors of the access cycle, answer to
-    the host, and bits that are 1 while it has work in the next cycle."""
+    """What a slice gives to its tile: its drive request, errors of the access cycle, answer to the host, and bits that are 1
+    while it has work in the next cycle."""
 
-    east: Value
-    west: Value
-    word: Value
+    drive: Drive
     undriven: Value
     bank_conflict: Value
     answer: Value
@@ -130,10 +126,10 @@ class _Slice:
         m.d.sync += [driving.eq(access.drive), answering.eq(access.host & ~tile.host.write)]
         with m.If(access.drive):
             m.d.sync += [stream.eq(access.drive_stream), zero.eq(~access.read)]
-        east, west = split_drive(stream, driving)
         shown = Signal(WORD_BITS, name=f"shown{i}")
-        m.d.comb += shown.eq(Mux(zero, 0, r_data))
-        return cls(east=east, west=west, word=shown, undriven=access.undriven,
+        with m.If(driving & ~zero):
+            m.d.comb += shown.eq(r_data)
+        return cls(drive=Drive(driving, stream, [shown]), undriven=access.undriven,
                    bank_conflict=access.bank_conflict, answer=Mux(answering, r_data, 0), pending=driving | answering)
 
 

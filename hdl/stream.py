@@ -8,7 +8,7 @@ eastward word visible at boundary b in cycle t is visible at b+1 in t+1 unless s
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth import Const, Module, Mux, Signal, Value
+from amaranth import Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.data import Field, FlexibleLayout
 from amaranth.lib.wiring import Out
@@ -38,63 +38,60 @@ class StreamSide(wiring.Signature):
 
 @dataclass(frozen=True)
 class Drive:
-    """A request to drive streams of one direction; the words are visible in the SRF one cycle later.
+    """A request to drive an aligned group of streams; the words are visible in the SRF one cycle later.
 
-    select: 32 bits, 1 for every stream that is driven. words: one word of 137 bits for all of them, or a sequence of 32
-    words, one for each stream. A word is written once for each stream: let it be a signal, not an expression.
+    enable: 1 bit. stream: 6-bit id of any stream of the group. words: a word of 137 bits for each of its 1, 2, 4 .. streams;
+    they are written in many places, so let them be signals. mask: a bit for each stream, 1 if it is driven; by default all are.
     """
 
-    select: Value
-    words: Value | Sequence[Value]
+    enable: Value
+    stream: Value
+    words: Sequence[Value]
+    mask: Value | None = None
 
-    def word(self, stream: int) -> Value:
-        """The word for one stream."""
-        if isinstance(self.words, Sequence) and not isinstance(self.words, Value):
-            return self.words[stream]
-        return self.words
-
-
-def one_hot(stream: Value, enable: Value, *, size: int = 1) -> Value:
-    """32 bits with a 1 for every stream of the aligned group that starts at ``stream`` (5 bits); 0 if not enabled."""
-    if len(stream) != STREAM_BITS:
-        raise ValueError(f"one_hot: a stream number has {STREAM_BITS} bits, not {len(stream)}")
-    mask = Mux(enable, (1 << size) - 1, 0)
-    return (mask << stream)[:STREAMS]
+    def __post_init__(self):
+        if len(self.stream) != STREAM_BITS + 1:
+            raise ValueError(f"Drive: a stream id has {STREAM_BITS + 1} bits, not {len(self.stream)}")
+        size = len(self.words)
+        if size not in (1 << n for n in range(STREAM_BITS + 1)):
+            raise ValueError(f"Drive: {size} streams are no aligned group")
+        if self.mask is not None and len(self.mask) != size:
+            raise ValueError(f"Drive: a mask of {len(self.mask)} bits for {size} streams")
 
 
-def split_drive(stream: Value, enable: Value, *, size: int = 1) -> tuple[Value, Value]:
-    """Select masks (eastward, westward) of a 6-bit stream id."""
-    direction = stream[STREAM_BITS]
-    number = stream[:STREAM_BITS]
-    return one_hot(number, enable & ~direction, size=size), one_hot(number, enable & direction, size=size)
-
-
-def stream_registers(m: Module, incoming, outgoing, drives: Sequence[Drive], *, name: str):
+def stream_registers(m: Module, incoming, outgoing, drives: Sequence[Drive], *, west: bool, name: str):
     """Build the registers of one SRF.
 
-    incoming: the SRF one hop upstream, or None at the edge of the chip, where nothing enters. outgoing: the port that
-    shows the registers. drives: requests of this tile, which win over the passing word. If two requests meet on a stream
-    the later one of the sequence wins (the static checker refuses such programs). Driven bits are reset to 0; words have no
-    reset and load only when a word of the SRF is driven.
+    incoming: the SRF one hop upstream. outgoing: the port that shows the registers. drives: requests of this tile; those of
+    this direction (west or not) win over the passing word. If two meet on a stream the later one of the sequence wins (the
+    static checker refuses such programs). Driven bits are reset to 0; words have no reset and load only when a word of the SRF
+    is driven.
     """
-    for drive in drives:
-        if len(drive.select) != STREAMS:
-            raise ValueError(f"stream_registers: {name} selects among {STREAMS} streams, not {len(drive.select)}")
     driven, words = Signal(STREAMS, name=f"{name}_driven"), Signal(SRF_LAYOUT, name=f"{name}_data", reset_less=True)
     m.d.comb += [outgoing.driven.eq(driven), outgoing.data.eq(words)]
-    taken = Const(0, STREAMS)
+    m.d.sync += driven.eq(incoming.driven)
+    with m.If(incoming.driven.any()):
+        m.d.sync += Value.cast(words).eq(Value.cast(incoming.data))
     for drive in drives:
-        taken = taken | drive.select
-    if incoming is None:
-        m.d.sync += driven.eq(taken)
-    else:
-        m.d.sync += driven.eq(incoming.driven | taken)
-        with m.If(incoming.driven.any()):
-            m.d.sync += Value.cast(words).eq(Value.cast(incoming.data))
-    for drive in drives:
-        for i in range(STREAMS):
-            with m.If(drive.select[i]):
-                m.d.sync += words[i].eq(drive.word(i))
+        with m.If(drive.enable & (drive.stream[STREAM_BITS] == west)):
+            _load(m, driven, words, drive)
+
+
+def stream_register_pair(m: Module, tile, drives: Sequence[Drive]):
+    """The registers of both directions of a tile with the ports e_in, w_in, e_out and w_out."""
+    stream_registers(m, tile.e_in, tile.e_out, drives, west=False, name="east")
+    stream_registers(m, tile.w_in, tile.w_out, drives, west=True, name="west")
+
+
+def _load(m, driven, words, drive):
+    """Put the words of a request into the registers, in a case for each group: the simulator runs one of them."""
+    size = len(drive.words)
+    with m.Switch(drive.stream[size.bit_length() - 1:STREAM_BITS]):
+        for first in range(0, STREAMS, size):
+            with m.Case(first // size):
+                for i, word in enumerate(drive.words):
+                    with m.If(1 if drive.mask is None else drive.mask[i]):
+                        m.d.sync += [words[first + i].eq(word), driven[first + i].eq(1)]
 
 
 def sample(m: Module, eastward, westward, stream: Value, enable: Value, *, name: str, size: int = 1):

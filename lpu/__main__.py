@@ -11,6 +11,7 @@ from compiler.graph import GraphError
 from compiler.host import WHERE, HostError
 from compiler.place import PlaceError
 from compiler.quantize import QuantizeError
+from compiler.schedule import ScheduleError
 from golden.chip import GoldenError
 from isa import geometry
 from isa.check import CheckError, check
@@ -30,7 +31,7 @@ from .session import PRECISION, PRECISIONS, Voice, compile_model, float_tokens, 
 # what a user can cause; anything else is a bug and keeps its traceback
 _USER_ERRORS = (BuildError, CheckError, GeometryError, GoldenError, GraphError, HostError, InstructionError, IssueError,
                 LlamaError, MachineError, ModelError, OSError, PlaceError, ProgramError, QuantizeError,
-                SafetensorsError, TokenError)
+                SafetensorsError, ScheduleError, TokenError)
 
 
 CLOCK_HZ = 900e6   # of the machine that this one is modelled on; the speed of a chip is stated for it

@@ -48,6 +48,7 @@ from amaranth._toolchain.yosys import YosysError, find_yosys
 
 from hdl import stamp
 from sim import tiles
+from sim.clocked import clocked
 
 __all__ = ["BenchFailure", "BenchResult", "BuildError", "Model", "build", "elaborate", "run_bench", "simulator_command",
            "tail"]
@@ -204,7 +205,8 @@ def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=Fal
     if unknown:
         raise BuildError(f"flat={sorted(unknown)} names no stamped kind of {name}; kinds are {kinds}")
     whole = internals or waves   # what is compiled apart can't be seen
-    designs = tiles.split(to_verilog(text, name), name, () if whole else stamp.registered_in(text))
+    verilog = to_verilog(text, name)
+    designs = tiles.split(verilog, name) if whole else tiles.split(clocked(verilog, LONG_EXPRESSIONS), name, stamp.registered_in(text))
     by_name = {design.name: design for design in designs}
     extra = [Path(path).resolve() for path in extra_sources]
     top, *parts = [_Job.plan(d, [by_name[tile] for tile in sorted(d.tiles)], kinds, flat, extra, d is designs[0]) for d in designs]

@@ -85,7 +85,7 @@ class Design:
         return _instances(self.modules[module])
 
 
-def split(verilog: str, top: str, registered: Collection[str]) -> list[Design]:
+def split(verilog: str, top: str, registered: Collection[str] = ()) -> list[Design]:
     """Cut a design at its registered kinds: the top first, then each kind that it reaches."""
     modules = {match[1].removeprefix("\\"): _numbered(match[0]) for match in _MODULE.finditer(verilog)}
     designs, todo = {}, [top]

@@ -16,10 +16,9 @@ from hdl.stream import (
     DATA_BITS,
     Drive,
     StreamSide,
-    split_drive,
-    stream_registers,
+    stream_register_pair,
 )
-from isa.geometry import ACCUMULATORS, LANES, MXM_QUEUES, STREAMS, Geometry
+from isa.geometry import ACCUMULATORS, LANES, MXM_QUEUES, Geometry
 from isa.instructions import (
     OPCODE_BITS,
     AccMode,
@@ -115,10 +114,7 @@ class EdgeCore(Core):
         failed = Signal()
         m.d.sync += failed.eq(Cat(*errors).any())
         m.d.comb += self.error.eq(failed)
-        sides = ("east", self.e_in, self.e_out), ("west", self.w_in, self.w_out)
-        for side, (name, incoming, outgoing) in enumerate(sides):
-            requests = [Drive(selects[side], by_stream) for selects, by_stream in drives]
-            stream_registers(m, incoming, outgoing, requests, name=name)
+        stream_register_pair(m, self, drives)
         opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
         waves = [bit for wave in self.activation for bit in (wave.valid, wave.tandem, wave.install)]
         m.d.comb += self.pending.eq(
@@ -186,7 +182,7 @@ class EdgeCore(Core):
         return data, sampling & ~driven
 
     def _result(self, m, p, word):
-        """int32 accumulators and result port. Returns ((eastward, westward select), words by stream) and the error."""
+        """int32 accumulators and result port. Returns the drive request and the error."""
         taking, field = is_a(word, Accumulate) & ~_fp32(word), fields(Accumulate, word)
         mode = field["mode"]
         adds, emits, writes = Signal(name=f"p{p}_adds"), Signal(name=f"p{p}_emits"), Signal(name=f"p{p}_writes")
@@ -260,7 +256,6 @@ def _writes(mode):
 
 
 def _drive(m, stream, emits, totals, name):
-    """((eastward, westward select), words by stream) that drive 16 sums, low byte on the lowest stream."""
-    quad = [encoded(m, Cat(total.word_select(b, 8) for total in totals), name=f"{name}_out{b}", enable=emits)
-            for b in range(_SUM_BYTES)]
-    return split_drive(stream, emits, size=_SUM_BYTES), [quad[i % _SUM_BYTES] for i in range(STREAMS)]
+    """The request that drives 16 sums, low byte on the lowest stream."""
+    return Drive(emits, stream, [encoded(m, Cat(total.word_select(b, 8) for total in totals), name=f"{name}_out{b}", enable=emits)
+                                 for b in range(_SUM_BYTES)])

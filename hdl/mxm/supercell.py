@@ -167,9 +167,10 @@ class PairCore(Core):
         m.d.comb += [east.data.eq(data), east.unsigned.eq(unsigned), east.off.eq(off)]
         with m.If(west.valid | west.tandem):
             m.d.sync += [data.eq(west.data), unsigned.eq(west.unsigned), off.eq(west.off)]
-        for i in range(LANES):
-            byte = west.data.word_select(i, WEIGHT_BITS)
-            m.d.comb += inputs[i].eq(Cat(byte, byte[-1] & ~west.unsigned).as_signed())
+        with m.If(west.valid):   # a block, which the simulator computes once and not for each of 16 sums
+            for i in range(LANES):
+                byte = west.data.word_select(i, WEIGHT_BITS)
+                m.d.comb += inputs[i].eq(Cat(byte, byte[-1] & ~west.unsigned).as_signed())
         with gated(m, west.valid, name=f"compute{p}") as domain:
             for j, start in enumerate(sums_of(self.south[p])):
                 m.d[domain] += sums[j].eq(_dot(start, inputs, [row[j] for row in active]))

@@ -1,6 +1,8 @@
 """SXM tile: one superlane of one hemisphere's SXM; Select, Distribute, Rotate and Transpose are done here."""
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from dataclasses import dataclass
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,12 +15,11 @@ from hdl.stream import (
     Drive,
     StreamSide,
     sample,
-    split_drive,
-    stream_registers,
+    stream_register_pair,
 )
 from hdl.sxm.mailbox import Delivery, Letter, Request
 from hdl.sxm.network import SHIFTERS, NetworkResult, PermuteOperand, ShiftOperand, select_lane
-from isa.geometry import LANES, STREAMS, SXM_QUEUES, Geometry, QueueKind
+from isa.geometry import LANES, SXM_QUEUES, Geometry, QueueKind
 from isa.instructions import (
     OPCODE_BITS,
     Distribute,
@@ -97,9 +98,7 @@ class SxmCore(Core):
         failed = Signal()
         m.d.sync += failed.eq(Cat(unit.error for unit in units).any())
         m.d.comb += self.error.eq(failed)
-        for incoming, outgoing, name in ((self.e_in, self.e_out, "east"), (self.w_in, self.w_out, "west")):
-            drives = [Drive(getattr(unit, name), unit.words) for unit in units]
-            stream_registers(m, incoming, outgoing, drives, name=name)
+        stream_register_pair(m, self, [unit.drive for unit in units])
         opcodes = [word[:OPCODE_BITS] for word in self.issue_out]
         m.d.comb += self.pending.eq(Cat(*opcodes, self.e_out.driven, self.w_out.driven, failed, reporting,
                                         *(unit.valid for unit in units)).any())
@@ -112,7 +111,7 @@ class SxmCore(Core):
                           amount=field["amount"], up=field["up"], fill=field["fill"])
         result = self.shifted[n]
         word = encoded(m, result.data, name=f"{name}_out", enable=result.valid)
-        return _Unit(valid, active & ~driven, result.stream, {1: result.valid}, word)
+        return _Unit(valid, active & ~driven, Drive(result.valid, result.stream, [word]))
 
     def _select(self, m, n, register, name):
         active, field = is_a(register.word, Select), fields(Select, register.word)
@@ -126,8 +125,8 @@ class SxmCore(Core):
         result = Signal(DATA_BITS, name=f"{name}_result")
         m.d.comb += result.eq(Cat(Mux(held.mask[i], held.data.word_select(i, 8), held.other.word_select(i, 8))
                                   for i in range(LANES)))
-        return _Unit(valid, active & ~(driven & other_driven & mask_driven), held.stream, {1: valid},
-                     encoded(m, result, name=f"{name}_out", enable=valid))
+        return _Unit(valid, active & ~(driven & other_driven & mask_driven),
+                     Drive(valid, held.stream, [encoded(m, result, name=f"{name}_out", enable=valid)]))
 
     def _permute(self, m, n, register, name):
         passing, active, field = _across(m, register, Permute, name)
@@ -137,8 +136,8 @@ class SxmCore(Core):
         (((low,), low_driven), ((high,), high_driven)) = maps
         valid = _operands(m, passing, self.permute, name, on=active, stream=field["out_stream"], data=data, low=low, high=high)
         result = self.permuted
-        return _Unit(valid, active & ~(driven & low_driven & high_driven), result.stream, {1: result.valid},
-                     encoded(m, result.data, name=f"{name}_out", enable=result.valid))
+        return _Unit(valid, active & ~(driven & low_driven & high_driven), Drive(
+            result.valid, result.stream, [encoded(m, result.data, name=f"{name}_out", enable=result.valid)]))
 
     def _distribute(self, m, n, register, name):
         active, field = is_a(register.word, Distribute), fields(Distribute, register.word)
@@ -151,7 +150,7 @@ class SxmCore(Core):
         result = Signal(DATA_BITS, name=f"{name}_result")
         m.d.comb += result.eq(Cat(select_lane(held.data, held.index.word_select(i, 8)) for i in range(LANES)))
         word = encoded(m, result, name=f"{name}_out", enable=valid)
-        return _Unit(valid, active & ~(driven & map_driven), held.stream, {1: valid}, word)
+        return _Unit(valid, active & ~(driven & map_driven), Drive(valid, held.stream, [word]))
 
     def _rotate(self, m, n, register, name):
         active, field = is_a(register.word, Rotate), fields(Rotate, register.word)
@@ -165,8 +164,8 @@ class SxmCore(Core):
             small = _rotation(held.data, SMALL_BLOCK, i) if i < SMALL_BLOCK ** 2 else Const(0, DATA_BITS)
             m.d.comb += result.eq(Mux(held.large, _rotation(held.data, LARGE_BLOCK, i), small))
         words = [encoded(m, result, name=f"{name}_out{i:x}", enable=valid) for i, result in enumerate(results)]
-        driving = {SMALL_BLOCK ** 2: valid & ~held.large, LARGE_BLOCK ** 2: valid & held.large}
-        return _Unit(valid, active & ~driven, held.stream, driving, [words[i % LANES] for i in range(STREAMS)])
+        mask = Mux(held.large, (1 << LARGE_BLOCK ** 2) - 1, (1 << SMALL_BLOCK ** 2) - 1)
+        return _Unit(valid, active & ~driven, Drive(valid, held.stream, words, mask))
 
     def _transpose(self, m, n, register, name):
         active, field = is_a(register.word, Transpose), fields(Transpose, register.word)
@@ -180,7 +179,7 @@ class SxmCore(Core):
             m.d[domain] += [row.eq(words[i]) for i, row in enumerate(rows)]
         columns = [encoded(m, Cat(row.word_select(j, 8) for row in rows), name=f"{name}_out{j:x}", enable=valid)
                    for j in range(LANES)]
-        return _Unit(valid, active & ~driven, stream, {LANES: valid}, [columns[i % LANES] for i in range(STREAMS)])
+        return _Unit(valid, active & ~driven, Drive(valid, stream, columns))
 
     def _mail(self, m, n, register, name):
         """Superlanes that are off stay in step: their mailboxes get zeros, and what they take is dropped."""
@@ -191,19 +190,16 @@ class SxmCore(Core):
         m.d.sync += wanted.eq(register.on)
         m.d.comb += [self.request.valid.eq(taking), self.request.stream.eq(fields(Take, register.passing)["stream"])]
         delivery = self.delivery
-        return _Unit(valid, emitting & ~driven, delivery.stream, {1: delivery.valid & wanted}, delivery.data)
+        return _Unit(valid, emitting & ~driven, Drive(delivery.valid & wanted, delivery.stream, [delivery.data]))
 
 
+@dataclass(frozen=True)
 class _Unit:
-    """What a unit gives to its tile. valid: it holds operands; error: an operand was not driven; east, west, words:
-    drive request of the streams that start at ``stream``. driving: enable for each number of streams that it drives."""
+    """What a unit gives to its tile. valid: it holds operands; error: an operand was not driven; drive: its request."""
 
-    def __init__(self, valid, error, stream, driving, words):
-        self.valid, self.error, self.words = valid, error, words
-        self.east = self.west = Const(0, STREAMS)
-        for size, enable in driving.items():
-            east, west = split_drive(stream, enable, size=size)
-            self.east, self.west = self.east | east, self.west | west
+    valid: Value
+    error: Value
+    drive: Drive
 
 
 def _across(m, register, cls, name):

@@ -7,7 +7,7 @@ from hdl.clock_gate import Core, Gated
 from hdl.decode import fields, instruction_register, is_a
 from hdl.operands import Report, said, summary
 from hdl.stamp import stamp
-from hdl.stream import DATA_BITS, STREAM_BITS, WORD_BITS, Drive, StreamSide, stream_registers
+from hdl.stream import DATA_BITS, WORD_BITS, Drive, StreamSide, stream_register_pair
 from hdl.vxm.alu import VxmAlu
 from isa.geometry import ALU_COLUMNS, ALU_ROWS, ALUS, STREAMS, QueueKind
 from isa.instructions import LARGE_UNIT_COLUMN, OPCODE_BITS, Alu, Format, Op, Source, issue_width
@@ -142,25 +142,19 @@ class VxmCore(Core):
 
     def _streams(self, m, alus):
         """Stream registers; every ALU may drive a group of either direction with its result."""
-        requests = ([], [])
+        drives = []
         for i, alu in enumerate(alus):
-            words = _placed(m, alu, name=f"alu{i:x}_out")
             group = Signal(QUAD, name=f"alu{i:x}_group")
             with m.If(alu.emit.drive), m.Switch(alu.emit.form):
                 for form in Format:
                     with m.Case(form):
-                        m.d.comb += group.eq((1 << form.size) - 1)
-            west = alu.emit.stream[STREAM_BITS]
-            for drives, here in zip(requests, (~west, west), strict=True):
-                select = Signal(STREAMS, name=f"alu{i:x}_select{len(requests[0])}")
-                m.d.comb += select.eq(Mux(here, group << alu.emit.stream[:STREAM_BITS], 0))
-                drives.append(Drive(select, [words[stream % QUAD] for stream in range(STREAMS)]))
-        stream_registers(m, self.e_in, self.e_out, requests[0], name="east")
-        stream_registers(m, self.w_in, self.w_out, requests[1], name="west")
+                        m.d.comb += group.eq((1 << form.size) - 1 << alu.emit.stream[:QUAD_BITS])
+            drives.append(Drive(alu.emit.drive, alu.emit.stream, _placed(m, alu, name=f"alu{i:x}_out"), group))
+        stream_register_pair(m, self, drives)
 
 
 def _placed(m, alu, *, name):
-    """The words of a result where its stream group has them: entry p is the word for streams 4 * x + p."""
+    """The words of a result where its stream group has them: entry p is the word for the aligned quad's stream p."""
     placed = [Signal(WORD_BITS, name=f"{name}{p}") for p in range(QUAD)]
     with m.If(alu.emit.drive), m.Switch(alu.emit.form):
         for form in Format:

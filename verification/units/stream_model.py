@@ -10,26 +10,32 @@ SIZES = (1, 4, 16)    # sizes of the drive requests and of the samples
 
 @dataclass
 class Inputs:
-    """incoming: driven words. drives: size -> (mask, words) of the aligned group. samples: size -> 6-bit stream id."""
+    """incoming: driven words. drives: size -> (6-bit id of a stream of the aligned group, mask, words). samples: size -> 6-bit
+    stream id."""
 
     incoming: dict
     drives: dict
     samples: dict
 
     def ports(self, size):
-        mask, words = self.drives.get(size, (0, ()))
-        return {"drive": mask, "words": sum(word << WORD_BITS * i for i, word in enumerate(words)),
+        group, mask, words = self.drives.get(size, (0, 0, ()))
+        return {"drive": int(size in self.drives), "group": group, "mask": mask,
+                "words": sum(word << WORD_BITS * i for i, word in enumerate(words)),
                 "enable": int(size in self.samples), "stream": self.samples.get(size, 0)}
 
 
 class StreamModel:
+    """The eastward registers."""
+
     def __init__(self):
         self.shown = {}
 
     def step(self, inputs):
         self.shown = dict(inputs.incoming)
-        for size, (mask, words) in inputs.drives.items():
-            self.shown |= {i: words[i % size] for i in range(STREAMS) if mask >> i & 1}
+        for group, mask, words in inputs.drives.values():
+            if group < STREAMS:
+                first = group - group % len(words)
+                self.shown |= {first + i: word for i, word in enumerate(words) if mask >> i & 1}
 
     def samples(self, inputs):
         """size -> (words, mask of the driven ones): eastward out of the incoming words, westward out of the registers."""
@@ -42,7 +48,7 @@ class StreamModel:
 
 
 def random_inputs(rng) -> Inputs:
-    """Drives of different sizes never meet, as in legal programs; group sizes up to 4 may drive a part of their group."""
+    """Drives of different sizes never meet, as in legal programs; those of 4 may drive a part of their group."""
     density = rng.choice((0.0, 0.1, 0.9, 1.0))
     incoming = {i: rng.getrandbits(WORD_BITS) for i in range(STREAMS) if rng.random() < density}
     drives, free = {}, set(range(STREAMS))
@@ -50,9 +56,9 @@ def random_inputs(rng) -> Inputs:
         groups = [g for g in range(0, STREAMS, size) if free.issuperset(range(g, g + size))]
         if not groups or rng.random() < 0.5:
             continue
-        first, count = rng.choice(groups), rng.choice((1, 2, 4)) if size == 4 else size
-        first += rng.randrange(0, size, count)
-        free -= set(range(first, first + count))
-        drives[size] = (((1 << count) - 1) << first, [rng.getrandbits(WORD_BITS) for _ in range(size)])
+        first = rng.choice(groups)
+        free -= set(range(first, first + size))
+        mask = rng.randrange(1, 1 << size) if size == 4 else (1 << size) - 1
+        drives[size] = (first + rng.randrange(size) + rng.choice((0, 0, STREAMS)), mask, [rng.getrandbits(WORD_BITS) for _ in range(size)])
     samples = {size: rng.randrange(0, 2 * STREAMS, size) for size in SIZES if rng.random() < 0.6}
     return Inputs(incoming, drives, samples)
