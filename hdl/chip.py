@@ -216,9 +216,9 @@ class Chip(wiring.Component):
         for k, row in enumerate(rows):
             m.submodules[f"superlane_{k}"] = row
         columns = {}
-        for h, letter in enumerate("we"):
-            m.submodules[f"sxm_{letter}"] = columns[g.sxm_group(h)] = stamp(tiles.sxm, geometry=g)
-            m.submodules[f"mxm_{letter}"] = columns[g.mxm_group(h)] = stamp(tiles.mxm, geometry=g)
+        for h, letter in enumerate("we"):   # not stamped: at full size the ports of one are more bits than Amaranth gives a top module
+            m.submodules[f"sxm_{letter}"] = columns[g.sxm_group(h)] = tiles.sxm(geometry=g)
+            m.submodules[f"mxm_{letter}"] = columns[g.mxm_group(h)] = tiles.mxm(geometry=g)
         self._streams(m, host, rows, columns)
         self._instructions(m, icu, rows, columns)
         self._host(m, host, icu)

@@ -157,7 +157,7 @@ class QueueCore(Core):
             if self.outer:
                 m.d.sync += self.outer.left.eq(0)
         with m.Elif(self.stop):
-            m.d.sync += [self.active.eq(0), self.asleep.eq(0)]
+            m.d.sync += self.active.eq(0)
         return m
 
     def _pending(self, m):

@@ -44,7 +44,8 @@ class Mxm(wiring.Component):
         edges = [stamp(self.edge, geometry=self.geometry) for _ in range(self.geometry.superlanes)]
         for k, edge in enumerate(edges):
             m.submodules[f"edge_{k}"] = edge
-            for name in ("e_in", "w_in", "e_out", "w_out"):
+            edge.e_in, edge.w_in = self.e_in[k], self.w_in[k]   # the same signals: assignments would cost time
+            for name in ("e_out", "w_out"):
                 connect(m, getattr(edge, name), wiring.flipped(getattr(self, name)[k]))
             connect(m, edge.report, wiring.flipped(self.report[k]))
             issue = edges[k - 1].issue_out if k else self.issue_in

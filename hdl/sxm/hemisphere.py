@@ -47,7 +47,8 @@ class Sxm(wiring.Component):
         tiles = [stamp(self.tile, geometry=self.geometry) for _ in range(self.geometry.superlanes)]
         for k, tile in enumerate(tiles):
             m.submodules[f"tile_{k}"] = tile
-            for name in ("e_in", "w_in", "e_out", "w_out"):
+            tile.e_in, tile.w_in = self.e_in[k], self.w_in[k]   # the same signals: assignments would cost time
+            for name in ("e_out", "w_out"):
                 connect(m, getattr(tile, name), wiring.flipped(getattr(self, name)[k]))
             connect(m, tile.report, wiring.flipped(self.report[k]))
             issue = tiles[k - 1].issue_out if k else self.issue_in
