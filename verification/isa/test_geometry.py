@@ -23,7 +23,7 @@ def test_the_full_point_has_the_size_of_the_published_machine() -> None:
 def test_a_plane_of_the_full_point_is_loaded_in_20_cycles_by_16_streams() -> None:
     issues = expand({"MXM0.weights": [LoadWeights(stream=0, group=0, n=20), Halt()]}, FULL).issues
     assert [(issue.cycle, issue.instruction.group) for issue in issues] == [(cycle, cycle) for cycle in range(20)]
-    assert 20 * LANES == FULL.lanes   # columns
+    assert FULL.lanes == 20 * LANES   # columns
 
 
 @pytest.mark.parametrize("name", NAMES)
