@@ -13,7 +13,9 @@ from isa.program import Program
 from models.catalogue import STORIES, Model, load_model
 from sim.machine import GoldenMachine, Machine, RunResult
 
-PRECISIONS = ("fp16", "int8", "int16")
+BYTES = {"fp16": 2, "int8": 1, "int16": 2}
+"""Of a weight in each precision."""
+PRECISIONS = tuple(BYTES)
 PRECISION = "fp16"   # of a model unless another is asked for
 
 # how a model is quantised if integers are asked for. The division model's residual stream spans too much for one byte.
@@ -45,18 +47,18 @@ def integers(name: str) -> str:
 def compile_model(name: str, geometry: Geometry, precision: str = PRECISION) -> Compiled:
     """Compile a model of the catalogue in one of PRECISIONS. Raises models.llama.ModelError and the compiler's errors."""
     model = load_model(name)
-    _check_room(model, geometry)
+    _check_room(model, geometry, precision)
     calibration = calibrate(model.weights, example_texts(model))
     program = compile_llama(model.weights, calibration, geometry, precision=precision)
     program.notes |= {"model": name, "precision": precision}
     return Compiled(model, program, StepHost(program))
 
 
-def _check_room(model: Model, geometry: Geometry):
+def _check_room(model: Model, geometry: Geometry, precision: str):
     """Raises PlaceError for a model that cannot fit, before calibrating it, which takes minutes for a large one."""
-    need, room = model.weights.parameters, geometry.sram_bytes
+    need, room = model.weights.parameters * BYTES[precision], geometry.sram_bytes
     if need > room:
-        raise PlaceError(f"geometry {geometry.name} holds {room} bytes, fewer than the {need} weights of {model.name}; "
+        raise PlaceError(f"geometry {geometry.name} holds {room} bytes, the weights of {model.name} are {need} in {precision}; "
                          "the float64 model needs no chip")
 
 

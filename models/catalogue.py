@@ -18,15 +18,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from models import bpe, chatml
 from models.bpe import BpeTokenizer, load_bpe
-from models.byte_bpe import ByteBpeTokenizer, read_byte_bpe
-from models.gguf import GgufFile, read_llama
 from models.llama import LlamaWeights, ModelError, load_llama
 from models.llama2c import load_llama2c
 from models.tokenizer import CharTokenizer, TokenError, load_tokenizer
+
+if TYPE_CHECKING:
+    from models.byte_bpe import ByteBpeTokenizer
 
 PACKAGE, VERSION = "mathformer", "2.0.0"
 
@@ -96,7 +97,7 @@ class Model(ABC):
 
     name: str
     weights: LlamaWeights
-    tokenizer: CharTokenizer | BpeTokenizer | ByteBpeTokenizer
+    tokenizer: "CharTokenizer | BpeTokenizer | ByteBpeTokenizer"
 
     usual: ClassVar[int]
     """How many new tokens are made unless asked otherwise, the stop token included."""
@@ -271,6 +272,8 @@ def _load_stories() -> Storyteller:
 
 
 def _load_chat() -> Chat:
+    from models.byte_bpe import read_byte_bpe  # here, so that other models need no library of other formats
+    from models.gguf import GgufFile, read_llama
     path = _package(CHAT_PACKAGE, CHAT_VERSION, ": `make smollm2` installs it") / CHAT_FILE
     if not path.is_file():
         raise ModelError(f"no {path}, although its package is installed: remove {CHAT_PACKAGE}, then install it again")

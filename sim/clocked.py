@@ -21,10 +21,10 @@ from operator import not_
 
 _MODULE = re.compile(r"^module (\S+).*?^endmodule\n", re.M | re.S)
 _NAMED = r"\\\S+ |[A-Za-z_][\w$]*"
-_NO_NAME = re.compile(r"\(\*.*?\*\)|\d+'s?[bdh][0-9a-fA-FxzXZ?]+|(?<![\\\w$])\$\w+")   # attributes, numbers, system functions
-_NAME = re.compile(r"\\\S+|[A-Za-z_][\w$]*")
+_WORD = re.compile(r"(\\\S+)|\(\*.*?\*\)|\d+'s?[bdh][0-9a-fA-FxzXZ?]+|\$\w+|([A-Za-z_][\w$]*)")   # names, attributes, numbers, functions
 _KEYWORDS = frozenset(("begin", "end", "if", "else", "case", "casez", "endcase", "default", "posedge"))
 _TARGET = re.compile(rf"^ *({_NAMED}) *(?:\[[^]]*\] *)?= ", re.M)
+_ATTRIBUTES = re.compile(r"\(\*.*?\*\)")
 _DECLARATION = re.compile(rf"  (?:wire|reg) (?:signed )?(?:\[\d+:\d+\] )?({_NAMED})(?: *=.*)?;\n")
 _CLOCKED = re.compile(rf"  always @\((posedge (?:{_NAMED}))\)( begin)?\n")
 _REGISTER = re.compile(rf"    ({_NAMED}) <= ({_NAMED});\n")
@@ -32,16 +32,20 @@ _ATTRIBUTE = re.compile(r"  \(\*.*\*\)\n")
 _NOTHING = re.compile(r" *if \(\S+ ?\) begin end\n")   # yosys starts a block without inputs so
 
 
+class ClockedError(ValueError):
+    """Verilog in a form that yosys does not write."""
+
+
 def clocked(verilog: str, whole: tuple[str, ...] = ()) -> str:
     """The same modules, as yosys writes them, with what serves a clock edge behind it.
 
-    whole: prefixes of modules of which only the next values are moved.
+    whole: prefixes of modules of which only the next values are moved. Raises ClockedError for forms that it does not know.
     """
     return _MODULE.sub(lambda match: _Module(match[0]).text(signals=not match[1].startswith(whole)), verilog)
 
 
 def _names(text: str) -> set[str]:
-    return set(_NAME.findall(_NO_NAME.sub(" ", text))) - _KEYWORDS
+    return {escaped or plain for escaped, plain in _WORD.findall(text)} - _KEYWORDS - {""}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,8 @@ class _Statement:
     def block(cls, source):
         body = "".join(line for line in source.splitlines(True)[1:-1] if not _NOTHING.fullmatch(line))
         writes = frozenset(name.strip() for name in _TARGET.findall(body))
+        if len(_TARGET.findall(body)) != _ATTRIBUTES.sub("", body).count(" = "):
+            raise ClockedError(f"a block with assignments of another form than yosys's:\n{body}")
         return cls(source, body, writes, frozenset(_names(_TARGET.sub("", body))), True)
 
 
@@ -97,6 +103,8 @@ class _Module:
             self._statements.append(_Statement.block(line + self._until("\n  end\n")))
         elif match := _CLOCKED.fullmatch(line):
             edge, body = self._edges[match[1]], self._until("\n  end\n" if match[2] else ";\n")
+            if not match[2] and re.search(r"^ *if \(", body, re.M):
+                raise ClockedError(f"a condition without begin and end:\n{line}{body}")
             register = _REGISTER.fullmatch(body)
             if register and register[2].strip() not in edge.registers:
                 edge.registers[register[2].strip()] = register[1].strip()
@@ -109,7 +117,9 @@ class _Module:
         """The next lines, up to one that makes them end so."""
         text = "\n"
         while not text.endswith(end):
-            text += next(self._lines)
+            if not (line := next(self._lines, "")):
+                raise ClockedError(f"{end.strip()!r} is missing:{text[:200]}")
+            text += line
         return text[1:]
 
     def text(self, signals: bool) -> str:
@@ -118,7 +128,7 @@ class _Module:
         moved = self._moved() if signals else {}
         temporaries = {name for statements in moved.values() for s in statements for name in s.writes}
         gone = {s for statements in moved.values() for s in statements}
-        first = [line.startswith(("  input", "  output", "  reg")) for line in self._rest]   # ports and memories
+        first = [line.startswith(("  input ", "  output ", "  reg ")) for line in self._rest]   # ports and memories
         out = [self._head, *compress(self._rest, first)]
         out += [line.replace("  wire", "  reg", 1) if name in temporaries else line for name, line in self._declarations.items()]
         out += [s.source for s in self._statements if s not in gone]
@@ -131,8 +141,9 @@ class _Module:
     def _assign_registers(self):
         """Let the blocks that compute next values assign the registers."""
         writers = Counter(name for s in self._statements for name in s.writes)
-        wanted = Counter(name for edge in self._edges.values() for name in edge.names())
+        wanted = Counter(name for edge in self._edges.values() for name in edge.registers)
         others = {name for s in self._statements for name in s.reads} | _names("".join(self._rest))
+        others |= {name for edge in self._edges.values() for body in edge.bodies for name in _names(body)}
         own = {name for name in writers if writers[name] == wanted[name] == 1} - others
         left = []
         for s in self._statements:

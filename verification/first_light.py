@@ -2,7 +2,7 @@
 
 For every prompt the answer is generated on the RTL with one start, a launch for each token. In each launch every stream register at every
 boundary is compared with the golden model in every cycle, after the last step every SRAM word, and the cycle count with
-the compiler's prediction. Writes build/summary.json; the exit status says pass or fail.
+the compiler's prediction; and the answer must be right. Writes build/summary.json; the exit status says pass or fail.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from verification.compare import compare_memory, compare_trace
 
 ROOT = Path(__file__).resolve().parents[1]
 SLICES = {"host", "icu", "mem", "mxm", "sxm", "vxm"}
+SOMETIMES_WRONG = {("mathformer/div", "int16")}   # four of its ninety problems; all other models answer all of theirs right
 
 
 @dataclass
@@ -166,7 +167,7 @@ def main() -> int:
         rows, steps = run_models(chip, model, jobs_of(options.prompts), options.seed)
         print("slice benches ...", flush=True)
         bench_rows, bench_output = benches.finish()
-    passed = not bench_output and all(not r["problems"] for r in rows)
+    passed = not bench_output and all(not r["problems"] and acceptable(r) for r in rows)
     _report(rows, steps, bench_rows, bench_output, build_seconds)
     summary = {"geometry": chip.name, "toolchain": toolchain(), "build_seconds": build_seconds,
                "runs": [_public(r) for r in rows], "benches": bench_rows, "verdict": "pass" if passed else "fail"}
@@ -174,6 +175,11 @@ def main() -> int:
     path.write_text(json.dumps(summary, indent=1) + "\n")
     print(f"\nverdict: {summary['verdict'].upper()} in {time.monotonic() - start:.0f} s ({path})")
     return 0 if passed else 1
+
+
+def acceptable(row: dict) -> bool:
+    """Whether the answer of a run is right, or of a model that is not always right in integers."""
+    return row["answer"] == row["expected"] or (row["model"], row["precision"]) in SOMETIMES_WRONG
 
 
 def build_chip(chip: Geometry) -> tuple[Model, float]:

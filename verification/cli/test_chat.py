@@ -96,8 +96,9 @@ def test_an_example_ends_where_it_is_long_enough(monkeypatch):
 
 def test_a_model_beyond_the_memory_is_refused_before_it_is_calibrated(capsys, monkeypatch):
     monkeypatch.setattr(session, "calibrate", lambda *_: pytest.fail("calibrated"))
-    monkeypatch.setattr(type(load_model(CHAT).weights), "parameters", 10**8)
-    says = f"geometry nano holds {geometry.named('nano').sram_bytes} bytes, fewer than the 100000000 weights of {CHAT}"
+    room = geometry.named("nano").sram_bytes
+    monkeypatch.setattr(type(load_model(CHAT).weights), "parameters", room // 2 + 1)
+    says = f"geometry nano holds {room} bytes, the weights of {CHAT} are {room + 2} in fp16"
     _refused(capsys, "--geometry", "nano", on="golden", says=says)
 
 

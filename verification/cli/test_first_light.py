@@ -1,4 +1,4 @@
-"""The main job's verdict: nothing that differs from the golden model passes."""
+"""The main job's verdict: nothing that differs from the golden model passes, nor what answers wrong as the golden model does."""
 
 import json
 from dataclasses import replace
@@ -90,9 +90,13 @@ class _Benches:
         return BENCHES, self.output
 
 
-@pytest.mark.parametrize("problems, output, status", [([], "", 0), (["launch 0: differs"], "", 1), ([], "1 failed", 1)])
-def test_the_verdict_is_the_exit_status_and_in_the_summary(answered, problems, output, status, monkeypatch, tmp_path, capsys):
-    rows = [answered[1].row() | {"problems": problems, "sim_cycles_per_second": 5}]
+@pytest.mark.parametrize("change, output, status", [
+    ({}, "", 0), ({"problems": ["launch 0: differs"]}, "", 1), ({}, "1 failed", 1), ({"answer": "16"}, "", 1),
+    ({"answer": "Q1", "model": "mathformer/div", "precision": "int16"}, "", 0),
+    ({"answer": "Q1", "model": "mathformer/div", "precision": "fp16"}, "", 1),
+])
+def test_the_verdict_is_the_exit_status_and_in_the_summary(answered, change, output, status, monkeypatch, tmp_path, capsys):
+    rows = [answered[1].row() | {"problems": [], "sim_cycles_per_second": 5} | change]
     monkeypatch.setenv("LPU_BUILD", str(tmp_path))
     monkeypatch.setattr("sys.argv", ["first_light"])
     monkeypatch.setattr(_Benches, "output", output)

@@ -1,4 +1,4 @@
-"""Proofs about combinational designs by yosys' SAT solver."""
+"""Proofs by yosys' SAT solver: what holds of a combinational design, and whether two texts are one design."""
 
 import re
 import subprocess
@@ -35,15 +35,38 @@ class Claim:
         return " ".join(["sat", *(f"-set {name} {value}" for name, value in self.given.items()), f"-prove {self.output} 0"])
 
 
+def yosys(script: str, folder: str | Path) -> subprocess.CompletedProcess:
+    """Run a script in a folder."""
+    (Path(folder) / "prove.ys").write_text(script + "\n")
+    return subprocess.run([sys.executable, "-c", TOOL, "-s", "prove.ys"], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT)
+
+
+def equivalent(first: str, second: str, top: str, sources: Sequence[Path] = ()) -> bool:
+    """Whether two Verilog texts with modules and registers of the same names do the same in every cycle, from every state.
+
+    sources: files with modules that both use. Raises ProofError if yosys comes to no verdict.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in (("first", first), ("second", second)):
+            (Path(folder) / f"{name}.v").write_text(text)
+        read = [f"read_verilog -sv {' '.join(map(str, sources))} {name}.v\nprep -flatten -top {top}\nrename {top} {name}\n"
+                f"design -stash {name}" for name in ("first", "second")]
+        copy = [f"design -copy-from {name} -as {name} {name}" for name in ("first", "second")]
+        run = yosys("\n".join([*read, *copy, "equiv_make first second both", "hierarchy -top both", "equiv_struct both",
+                               "equiv_simple both", "equiv_status -assert both"]), folder)
+    unproven = re.search(r"Found (\d+) unproven \$equiv cells", run.stdout + run.stderr)
+    if run.returncode and not unproven:
+        raise ProofError(f"yosys ended with {run.returncode}:\n{(run.stdout + run.stderr)[-3000:]}")
+    return run.returncode == 0
+
+
 def refuted(design: wiring.Component, claims: Sequence[Claim]) -> list[str]:
     """The claims that do not hold, empty if all are proved."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "design.il").write_text(rtlil.convert(design, name="claims", emit_src=False))
         script = "\n".join(["read_rtlil design.il", "prep -flatten -top claims", "opt -full", "techmap", "opt",
                             *(claim.command for claim in claims)])
-        (Path(folder) / "prove.ys").write_text(script + "\n")
-        run = subprocess.run([sys.executable, "-c", TOOL, "-s", "prove.ys"], cwd=folder, capture_output=True, text=True,
-                             timeout=TIMEOUT)
+        run = yosys(script, folder)
     verdicts = [word == "SUCCESS" for _, word in _VERDICT.findall(run.stdout)]
     if run.returncode or len(verdicts) != len(claims):
         raise ProofError(f"yosys ended with {run.returncode}, {len(verdicts)} verdicts on {len(claims)} claims:\n"

@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 
 from hdl import stamp
 from sim.build import build, run_bench
-from sim.clocked import clocked
+from sim.clocked import ClockedError, clocked
 from verification.units.random_logic import INPUTS, OUTPUTS, WIDTH, RandomLogic
 
 CYCLES = 400
@@ -84,6 +84,35 @@ def test_a_signal_that_serves_one_clock_is_computed_behind_its_edge():
 def test_a_signal_that_serves_something_else_stays(other):
     text = clocked(module("  assign c = a & b;\n" + NEXT.replace("= b", "= c") + REGISTER + other))
     assert "  assign c = a & b;\n" in text and "  wire c;\n" in text
+
+
+def test_a_clock_that_is_data_too_stays():
+    """Behind its own edge it would be late."""
+    text = clocked(module("  assign g = a & b;\n" + NEXT.replace("= b", "= g") + REGISTER.replace("clk", "g") + "  assign y = q;\n"))
+    assert "  assign g = a & b;\n" in text
+
+
+def test_names_are_told_apart_whatever_they_contain():
+    """One is the beginning of the others, which look as if they held a function and a number."""
+    served, seen = "\\m. ", ("\\m.$k ", "\\m.1'h0 ")
+    body = "".join(f"  wire {name};\n  assign {name} = a;\n" for name in (served, *seen))
+    text = clocked(module(f"{body}  always @(posedge clk)\n    q <= {served};\n  assign y = {seen[0]} | {seen[1]};\n"))
+    assert f"    {served} = a;\n" in text and all(f"  assign {name} = a;\n" in text for name in seen)
+
+
+def test_two_registers_with_one_next_value_keep_it():
+    text = clocked(module(NEXT + REGISTER + REGISTER.replace("q <=", "r <=") + "  assign y = q;\n"))
+    assert "    r <= \\$1 ;\n" in text and "reg \\$1 ;" in text
+
+
+@pytest.mark.parametrize(("body", "says"), [
+    ("  always @* begin\n    { c, d } = { a, b };\n    e = a;\n  end\n", "another form"),
+    ("  always @(posedge clk)\n    if (a)\n      q <= b;\n    else\n      q <= a;\n", "without begin and end"),
+    ("  always @* begin\n    c = a;\n", "is missing"),
+])
+def test_other_forms_than_those_of_yosys_are_refused(body, says):
+    with pytest.raises(ClockedError, match=says):
+        clocked(module(body))
 
 
 def test_signals_are_computed_before_they_are_used():

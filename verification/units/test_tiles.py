@@ -14,6 +14,7 @@ from isa import geometry
 from sim import build as builder
 from sim import tiles
 from sim.build import build, run_bench
+from sim.clocked import clocked
 from sim.machine import chip_text
 from verification.units.paths import combinational_outputs, part_of
 
@@ -111,7 +112,7 @@ def test_a_kind_is_compiled_once_for_all_designs(tmp_path, monkeypatch):
 def test_a_kind_is_the_same_text_in_every_chip_and_bench():
     """Otherwise they would not share what is compiled of it."""
     def kinds_of(text, name):
-        designs = tiles.split(builder.to_verilog(text, name), name, stamp.registered_in(text))
+        designs = tiles.split(clocked(builder.to_verilog(text, name)), name, stamp.registered_in(text))
         return {design.name: design.verilog for design in designs}
 
     small = geometry.named("small")
