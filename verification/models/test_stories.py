@@ -1,11 +1,15 @@
 """The real story model, where its files are (LPU_MODELS); skipped elsewhere."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from golden.transformer import KvCache, Llama
 from isa import geometry
-from isa.geometry import QUEUE_DEPTH
+from isa.geometry import HEMISPHERES, LANES, QUEUE_DEPTH
+from isa.instructions import LoadWeights
 from lpu.session import compile_model, float_answer, golden_answers
 from models.bpe import END, START
 from models.catalogue import STORIES, Storyteller, load_model
@@ -20,6 +24,7 @@ FP16_TOKENS = 150
 """How far the greedy text from the start token is the same with matrices in float16."""
 CHIP_TOKENS, CHIP_CYCLES = 100, 6000
 """How far the text of the chip in fp16 is at least that of the fp16-weight reference, and its cycles a token."""
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "stories.md"
 INT8_TOKENS, INT8_AGREEMENT, INT8_ERROR = 200, 0.95, 0.03
 """Of so many tokens of the story the logits of the chip with int8 matrices favour at least this share, each after the same tokens as
 the float64 model's; greatest rms error of the logits. (Free running says less: one choice between near equals, and the texts part.)"""
@@ -93,15 +98,27 @@ def test_the_host_preloads_little_of_the_text(stories: Storyteller, precision: s
 
 
 @pytest.mark.nightly
-def test_the_rtl_in_fp16_tells_the_beginning(stories: Storyteller, story: list[int]) -> None:
-    """20 tokens from the start token on, with one start; every stream word of every cycle and all of memory as on the golden chip."""
+@pytest.mark.parametrize(("precision", "count"), [("fp16", 20), ("int8", 8)])
+def test_the_rtl_tells_the_beginning(stories: Storyteller, story: list[int], precision: str, count: int) -> None:
+    """From the start token on, with one start; every stream word of every cycle and all of memory as on the golden chip."""
     chip = geometry.named("medium")
-    compiled = compile_model(STORIES, chip, "fp16")
+    compiled = compile_model(STORIES, chip, precision)
     with RtlMachine(chip, progress=False) as machine:
-        answer = answer_prompt(compiled, machine, "", 20)
+        answer = answer_prompt(compiled, machine, "", count)
     compare_answers(compiled, [answer])
+    print(f"{answer.words:,} words compared, {answer.result.cycles_per_second:.0f} cycles/s")
     assert answer.words and not answer.mismatches and not answer.problems
-    assert answer.generation.answer_tokens == story[:20]
+    assert answer.generation.answer_tokens == story[:count]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_page_states_the_weights_of_a_step(stories: Storyteller, precision: str) -> None:
+    """Bytes, and the cycles that they take with one SG16 in each hemisphere; the cycles of the step and their bound."""
+    program = compile_model(STORIES, geometry.named("medium"), precision).program
+    size = LANES * program.geometry.lanes * sum(isinstance(issue.instruction, LoadWeights) for issue in program.expand().issues)
+    figures = program.cycles, program.notes["bound"], size, size // (len(HEMISPHERES) * LANES * program.geometry.lanes)
+    rows = re.findall(r"^\| (?:cycles of|dependency|bytes that|cycles that).*\| ([\d,]+) \| ([\d,]+) \|$", PAGE.read_text(), re.M)
+    assert [row[precision == "int8"] for row in rows] == [f"{figure:,}" for figure in figures]
 
 
 def test_the_chip_with_int8_matrices_tells_the_beginning(stories: Storyteller, story: list[int]) -> None:
