@@ -47,9 +47,10 @@ def equivalent(first: str, second: str, top: str, sources: Sequence[Path] = ()) 
     sources: files with modules that both use. Raises ProofError if yosys comes to no verdict.
     """
     with tempfile.TemporaryDirectory() as folder:
+        common = "\n".join(path.read_text() for path in sources)   # into its folder: the tool does not see every other one
         for name, text in (("first", first), ("second", second)):
-            (Path(folder) / f"{name}.v").write_text(text)
-        read = [f"read_verilog -sv {' '.join(map(str, sources))} {name}.v\nprep -flatten -top {top}\nrename {top} {name}\n"
+            (Path(folder) / f"{name}.v").write_text(f"{common}\n{text}")
+        read = [f"read_verilog -sv {name}.v\nprep -flatten -top {top}\nrename {top} {name}\n"
                 f"design -stash {name}" for name in ("first", "second")]
         copy = [f"design -copy-from {name} -as {name} {name}" for name in ("first", "second")]
         run = yosys("\n".join([*read, *copy, "equiv_make first second both", "hierarchy -top both", "equiv_struct both",
