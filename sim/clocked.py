@@ -24,6 +24,7 @@ _NAMED = r"\\\S+ |[A-Za-z_][\w$]*"
 _WORD = re.compile(r"(\\\S+)|\(\*.*?\*\)|\d+'s?[bdh][0-9a-fA-FxzXZ?]+|\$\w+|([A-Za-z_][\w$]*)")   # names, attributes, numbers, functions
 _KEYWORDS = frozenset(("begin", "end", "if", "else", "case", "casez", "endcase", "default", "posedge"))
 _TARGET = re.compile(rf"^ *({_NAMED}) *(?:\[[^]]*\] *)?= ", re.M)
+_TARGETS = re.compile(r"^ *\{([^}]*)\} = ", re.M)
 _ATTRIBUTES = re.compile(r"\(\*.*?\*\)")
 _DECLARATION = re.compile(rf"  (?:wire|reg) (?:signed )?(?:\[\d+:\d+\] )?({_NAMED})(?: *=.*)?;\n")
 _CLOCKED = re.compile(rf"  always @\((posedge (?:{_NAMED}))\)( begin)?\n")
@@ -50,13 +51,14 @@ def _names(text: str) -> set[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Statement:
-    """A statement without a clock: an assignment or a block, `always @*`. body: as statements of a block."""
+    """A statement without a clock: an assignment or a block, `always @*`. body: as statements of a block. may_assign: it is a
+    block with one target in each assignment, so that it can assign registers."""
 
     source: str
     body: str
     writes: frozenset[str]
     reads: frozenset[str]
-    is_block: bool
+    may_assign: bool
 
     @classmethod
     def assignment(cls, source):
@@ -67,10 +69,11 @@ class _Statement:
     @classmethod
     def block(cls, source):
         body = "".join(line for line in source.splitlines(True)[1:-1] if not _NOTHING.fullmatch(line))
-        writes = frozenset(name.strip() for name in _TARGET.findall(body))
-        if len(_TARGET.findall(body)) != _ATTRIBUTES.sub("", body).count(" = "):
+        single, several = _TARGET.findall(body), _TARGETS.findall(body)
+        if len(single) + len(several) != _ATTRIBUTES.sub("", body).count(" = "):
             raise ClockedError(f"a block with assignments of another form than yosys's:\n{body}")
-        return cls(source, body, writes, frozenset(_names(_TARGET.sub("", body))), True)
+        writes = {name.strip() for name in single}.union(*map(_names, several))
+        return cls(source, body, frozenset(writes), frozenset(_names(_TARGETS.sub("", _TARGET.sub("", body)))), not several)
 
 
 @dataclass
@@ -147,7 +150,7 @@ class _Module:
         own = {name for name in writers if writers[name] == wanted[name] == 1} - others
         left = []
         for s in self._statements:
-            edge = next((edge for edge in self._edges.values() if s.is_block and s.writes <= edge.registers.keys() & own), None)
+            edge = next((edge for edge in self._edges.values() if s.may_assign and s.writes <= edge.registers.keys() & own), None)
             if edge is None:
                 left.append(s)
                 continue

@@ -100,13 +100,20 @@ def test_names_are_told_apart_whatever_they_contain():
     assert f"    {served} = a;\n" in text and all(f"  assign {name} = a;\n" in text for name in seen)
 
 
+def test_a_block_with_a_concatenated_target_serves_all_of_its_names():
+    block = "  always @* begin\n    { c, d } = { a, b };\n    e = a;\n  end\n"
+    stays = clocked(module(block + "  always @(posedge clk)\n    q <= e;\n  assign y = q ^ d;\n"))
+    moves = clocked(module(block + "  always @(posedge clk)\n    q <= e;\n  always @(posedge clk)\n    r <= d;\n  assign y = q;\n"))
+    assert block in stays and block not in moves and "    { c, d } = { a, b };\n    e = a;\n    q" in moves
+
+
 def test_two_registers_with_one_next_value_keep_it():
     text = clocked(module(NEXT + REGISTER + REGISTER.replace("q <=", "r <=") + "  assign y = q;\n"))
     assert "    r <= \\$1 ;\n" in text and "reg \\$1 ;" in text
 
 
 @pytest.mark.parametrize(("body", "says"), [
-    ("  always @* begin\n    { c, d } = { a, b };\n    e = a;\n  end\n", "another form"),
+    ("  always @* begin\n    c[a +: 1], d = b;\n  end\n", "another form"),
     ("  always @(posedge clk)\n    if (a)\n      q <= b;\n    else\n      q <= a;\n", "without begin and end"),
     ("  always @* begin\n    c = a;\n", "is missing"),
 ])
