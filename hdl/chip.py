@@ -105,9 +105,13 @@ class Superlane(wiring.Component):
     error, bank_conflict: one bit for each group of :func:`row_groups`. report: of all its tiles, one cycle after them.
     superlane: position of this one.
 
+    Registered: rows meet only at clock edges, so the simulator has one model for all of them.
+
     Host: see :func:`hdl.host.bus_ports`; tile has one bit for each MEM group, west to east; read_data is 0 if there was
     no read, so that rows can be OR-ed. enable, cycle: for monitors and faults. sim_load, sim_dump: see sim/rtl/lpu_sram.v.
     """
+
+    registered = True
 
     def __init__(self, *, geometry: Geometry, tiles: tuple[type, ...], monitors: bool, faults: bool):
         self.geometry, self.tiles, self.monitors, self.faults = geometry, tiles, monitors, faults

@@ -6,6 +6,8 @@ v of a pair comes v cycles after the other one, so the words of a pair reach the
 vector), and never meet: there is nothing to arbitrate and nothing to store.
 """
 
+from collections.abc import Sequence
+
 from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -109,24 +111,34 @@ def _registered(m, incoming, outgoing, *, name):
     return held
 
 
+def way_ports(queues: int) -> dict:
+    """Members of a component through which the way of text leads: beats from the south, text to it, and likewise in the north."""
+    return {"fetch_in": In(FetchBeat()).array(queues), "fetch_out": Out(FetchBeat()).array(queues),
+            "text_in": In(TextWord()).array(queues), "text_out": Out(TextWord()).array(queues), "text_report": Out(Report())}
+
+
+def add_tile(m: Module, row, *, queues: int) -> Value:
+    """Add a FetchTile, ``text``, to the component of one superlane that has stream ports and :func:`way_ports`. Returns its error."""
+    m.submodules.text = tile = stamp(FetchTile, queues=queues)
+    for name in ("e_in", "w_in", "fetch_in", "fetch_out", "text_in", "text_out"):   # the same signals: assignments would cost time
+        setattr(tile, name, getattr(row, name))
+    wiring.connect(m, tile.report, wiring.flipped(row.text_report))
+    return tile.error
+
+
 def column_ports(queues: int, superlanes: int) -> dict:
     """Members of a component that holds the FetchTiles of all superlanes: beats from the queues, text to them, reports."""
     return {"fetch_in": In(FetchBeat()).array(queues), "text_out": Out(TextWord()).array(queues),
             "text_report": Out(Report()).array(superlanes)}
 
 
-def add_column(m: Module, column, *, queues: int) -> Value:
-    """Add the FetchTiles of all superlanes of a group, ``text_<k>``, to the component that has the group's stream registers
-    and :func:`column_ports`. Returns their errors, one bit a superlane."""
-    tiles = [stamp(FetchTile, queues=queues) for _ in column.e_in]
-    for k, tile in enumerate(tiles):
-        m.submodules[f"text_{k}"] = tile
-        tile.e_in, tile.w_in = column.e_in[k], column.w_in[k]   # the same signals: assignments would cost time
-        wiring.connect(m, tile.report, wiring.flipped(column.text_report[k]))
-    for q in range(queues):
-        wiring.connect(m, wiring.flipped(column.fetch_in[q]), tiles[0].fetch_in[q])
-        wiring.connect(m, tiles[0].text_out[q], wiring.flipped(column.text_out[q]))
-        for south, north in zip(tiles, tiles[1:]):
-            wiring.connect(m, south.fetch_out[q], north.fetch_in[q])
-            wiring.connect(m, north.text_out[q], south.text_in[q])
-    return Cat(tile.error for tile in tiles)
+def connect_column(m: Module, column, rows: Sequence):
+    """Connect components with :func:`way_ports`, south to north, to each other and to a component with :func:`column_ports`."""
+    for row, report in zip(rows, column.text_report, strict=True):
+        wiring.connect(m, row.text_report, wiring.flipped(report))
+    for beat, row in zip((column.fetch_in, *(row.fetch_out for row in rows)), rows):
+        for ahead, port in zip(beat, row.fetch_in, strict=True):
+            m.d.comb += [getattr(port, name).eq(getattr(ahead, name)) for name in ("valid", "stream")]
+    for text, row in zip((column.text_out, *(row.text_in for row in rows)), rows):
+        for behind, port in zip(text, row.text_out, strict=True):
+            m.d.comb += [getattr(behind, name).eq(getattr(port, name)) for name in ("valid", "word")]

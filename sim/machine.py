@@ -261,7 +261,7 @@ class GoldenMachine(Machine):
         return with_check_bits(self._memory[self.image])
 
 
-BUILT = ("nano", "small", "medium")
+BUILT = ("nano", "small", "medium", "full")
 """Geometries whose RTL is built and held to the golden model."""
 
 

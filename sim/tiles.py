@@ -4,8 +4,9 @@ A chip consists of many instances of few kinds (:mod:`hdl.stamp`). A kind that i
 an input to an output: what its outputs show after a clock edge depends on nothing but its state and its inputs before the
 edge. Such a kind can be a simulator of its own, which is fed once for each clock edge, and the design that holds instances
 of it needs only their ports. So :func:`split` cuts a design at its registered kinds, and :func:`stand_in` gives for each a
-Verilog module with the same ports that hands inputs and outputs over through DPI to :func:`bridge`, its C++ side, at every
-edge of the clock it is given; a stand-in behind a closed clock gate costs nothing.
+Verilog module with the same ports that hands them over to :func:`bridge`, its C++ side, at every edge of the clock it is
+given; a stand-in behind a closed clock gate costs nothing. It calls C++ directly (`$c`), so that a port is copied once each way:
+the wrappers of DPI copy it four times, word by word, and are most of the code of a chip.
 
 Simulation strobes (``STROBES``) work without the clock and are handed on when they change. `verification/units/test_tiles.py`
 holds every registered kind to its promise.
@@ -37,9 +38,20 @@ class Port:
     output: bool
 
     @property
-    def declared(self) -> str:
-        """Type in a DPI declaration."""
-        return "bit" if self.width == 1 else f"bit [{self.width - 1}:0]"
+    def passed(self) -> str:
+        """Parameter of a C++ function: as Verilator keeps signals, narrow inputs by value."""
+        scalars = ((8, "CData"), (16, "SData"), (32, "IData"), (64, "QData"))
+        kept = next((name for most, name in scalars if self.width <= most), f"VlWide<{-(-self.width // 32)}>")
+        if self.output:
+            return f"{kept}& {self.name}"
+        return f"{kept} {self.name}" if self.width <= 64 else f"const {kept}& {self.name}"
+
+    @property
+    def put(self) -> list[str]:
+        """C++ statements that give it to simulator m, without bits beyond its width: Verilator leaves some in arguments of $c."""
+        lines, whole = [f"    m.{self.member} = {self.name};"], self.width in (8, 16) or self.width % 32 == 0
+        word = f"m.{self.member}" + (f"[{self.width // 32}]" if self.width > 64 else "")
+        return lines if whole else [*lines, f"    {word} &= {(1 << (self.width % 32 if self.width > 64 else self.width)) - 1:#x}ULL;"]
 
     @property
     def member(self) -> str:
@@ -119,27 +131,34 @@ def _numbered(module: str) -> str:
 
 
 def stand_in(tile: Design) -> str:
-    """Verilog module with the ports of a registered kind, for the designs that hold it."""
+    """Verilog module with the ports of a registered kind, for the designs that hold it.
+
+    An output's first assignment only tells Verilator what writes it and when: after the edges of all tiles, which read what
+    the outputs were before.
+    """
     name, inputs, outputs = tile.name, tile.inputs, tile.outputs
-    arguments = [f"input {p.declared} {p.name}" for p in inputs]
-    results = [f"output {p.declared} {p.name}" for p in outputs]
-    given, taken = [p.name for p in inputs], [f"next_{p.name}" for p in outputs]
+    given, taken = ("".join(f', ", ", {p.name}' for p in ports) for ports in (inputs, outputs))
     lines = [
         f"module {name}({', '.join(p.name for p in tile.ports)});",
         "  // verilator inline_module",
         *(f"  {'output reg' if p.output else 'input'} [{p.width - 1}:0] {p.name};" for p in tile.ports),
-        *(f"  reg [{p.width - 1}:0] next_{p.name};" for p in outputs),
-        f'  import "DPI-C" function chandle {name}_new({", ".join(results)});',
-        f'  import "DPI-C" function void {name}_edge(input chandle tile, {", ".join(arguments + results)});',
-        f'  import "DPI-C" function void {name}_settle(input chandle tile, {", ".join(arguments)});',
-        "  chandle tile;",
-        f"  initial tile = {name}_new({', '.join(p.name for p in outputs)});",
-        "  always @(posedge clk) begin",
-        f"    {name}_edge({', '.join(['tile', *given, *taken])});",
-        *(f"    {p.name} <= next_{p.name};" for p in outputs),
+        f'  import "DPI-C" function chandle {name}_new();',
+        "  chandle tile_simulator;",
+        "  reg tile_edge;",
+        "  initial begin",
+        f"    tile_simulator = {name}_new();",
+        "    tile_edge = 0;",
         "  end",
-        *(f"  always @(posedge {strobe}, negedge {strobe}) {name}_settle({', '.join(['tile', *given])});"
-          for strobe in STROBES if strobe in given),
+        "  always @(posedge clk) begin",
+        f'    $c("{name}_edge(", tile_simulator{given}, ");");',
+        "    tile_edge <= ~tile_edge;",
+        "  end",
+        "  always @* begin",
+        *(f"    {p.name}{'[0]' if p.width > 64 else ''} = tile_edge;" for p in outputs),
+        f'    $c("{name}_get(", tile_simulator{taken}, ");");',
+        "  end",
+        *(f'  always @(posedge {strobe}, negedge {strobe}) $c("{name}_settle(", tile_simulator{given}, ");");'
+          for strobe in STROBES if strobe in {p.name for p in inputs}),
         "endmodule\n",
     ]
     return "\n".join(lines)
@@ -165,31 +184,32 @@ def stepped(tile: Design) -> str:
         *(f"  {'output' if p.output else 'input'} [{p.width - 1}:0] {p.name};" for p in ports),
         "  reg clk = 0;",
         "  always @(step, posedge clk) clk <= ~clk;",
-        f"  {tile.name} tile({', '.join(f'.{p.name}({p.name})' for p in tile.ports)});",
+        f"  {tile.name} tile_itself({', '.join(f'.{p.name}({p.name})' for p in tile.ports)});",
         "endmodule\n",
     ]
     return "\n".join(lines)
 
 
+def declarations(tile: Design) -> str:
+    """C++ header for the designs that hold a registered kind: what its stand-in calls."""
+    name = tile.name
+    given, taken = ("".join(f", {p.passed}" for p in ports) for ports in (tile.inputs, tile.outputs))
+    return "\n".join([f"void {name}_edge(QData tile_simulator{given});", f"void {name}_settle(QData tile_simulator{given});",
+                      f"void {name}_get(QData tile_simulator{taken});\n"])
+
+
 def bridge(tile: Design) -> str:
     """C++ side of a stand-in: one simulator of the tile for each instance."""
     name, model, inputs, outputs = tile.name, prefix(tile), tile.inputs, tile.outputs
-    arguments = [f"unsigned char {p.name}" if p.width == 1 else f"const svBitVecVal* {p.name}" for p in inputs]
-    results = [f"unsigned char* {p.name}" if p.width == 1 else f"svBitVecVal* {p.name}" for p in outputs]
-    put = [f"    lpu_tile::put(m.{p.member}, {p.name});" for p in inputs]
-    get = [f"    lpu_tile::get({p.name}, m.{p.member});" for p in outputs]
+    given, taken = ("".join(f", {p.passed}" for p in ports) for ports in (inputs, outputs))
+    put = [line for p in inputs for line in p.put]
+    get = [f"    {p.name} = m.{p.member};" for p in outputs]
+    me = f"    {model}& m = *reinterpret_cast<{model}*>(tile_simulator);"
     lines = [
-        f'#include "{model}.h"', '#include "lpu_tile.h"', 'extern "C" {',
-        f"void* {name}_new({', '.join(results)}) {{",
-        f"    {model}& m = *new {model}{{Verilated::threadContextp()}};",
-        "    m.eval();",
-        *get, "    return &m;", "}",
-        f"void {name}_settle({', '.join(['void* tile', *arguments])}) {{",
-        f"    {model}& m = *static_cast<{model}*>(tile);",
-        *put, "    m.eval();", "}",
-        f"void {name}_edge({', '.join(['void* tile', *arguments, *results])}) {{",
-        f"    {model}& m = *static_cast<{model}*>(tile);",
-        *put, "    m.step = !m.step;", "    m.eval();",
-        *get, "}", "}\n",
+        f'#include "{model}.h"', f'extern "C" void* {name}_new() {{',
+        f"    {model}& m = *new {model}{{Verilated::threadContextp()}};", "    m.eval();", "    return &m;", "}",
+        f"void {name}_settle(QData tile_simulator{given}) {{", me, *put, "    m.eval();", "}",
+        f"void {name}_edge(QData tile_simulator{given}) {{", me, *put, "    m.step = !m.step;", "    m.eval();", "}",
+        f"void {name}_get(QData tile_simulator{taken}) {{", me, *get, "}\n",
     ]
     return "\n".join(lines)

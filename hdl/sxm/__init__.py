@@ -1,7 +1,7 @@
 """SXM: shift, permute, distribute and transpose vectors."""
 
-from hdl.sxm.hemisphere import Sxm, add_network
+from hdl.sxm.hemisphere import Sxm, SxmRow
 from hdl.sxm.network import SxmNetwork
 from hdl.sxm.tile import QUEUES, SxmTile
 
-__all__ = ["QUEUES", "Sxm", "SxmNetwork", "SxmTile", "add_network"]
+__all__ = ["QUEUES", "Sxm", "SxmNetwork", "SxmRow", "SxmTile"]

@@ -1,29 +1,65 @@
-"""SXM: one hemisphere, assembled from S tiles, the network between them and the mailboxes."""
+"""SXM: one hemisphere, assembled from S rows and the network between them; a row has a tile and its mailboxes."""
 
-from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 
 from amaranth import Cat, Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hdl.fetch import add_column, column_ports
+from hdl.fetch import add_tile, column_ports, connect_column, way_ports
 from hdl.operands import Report
 from hdl.stamp import stamp
 from hdl.stream import WORD_BITS, StreamSide
-from hdl.sxm.mailbox import LEVEL_BITS, Mailbox
-from hdl.sxm.network import SHIFTERS, SxmNetwork
+from hdl.sxm.mailbox import LEVEL_BITS, Mailbox, MailboxHost
+from hdl.sxm.network import SHIFTERS, NetworkResult, PermuteOperand, ShiftOperand, SxmNetwork
 from hdl.sxm.tile import ISSUE_BITS, QUEUES, SxmTile
 from isa.geometry import Geometry
+
+
+class SxmRow(wiring.Component):
+    """Superlane k of one hemisphere's SXM: its tile, its mailboxes and the way of text.
+
+    e_in, w_in, e_out, w_out, issue_in, issue_out, report, shift, shifted, permute, permuted: those of the :class:`SxmTile`.
+    host, full, empty: see :class:`hdl.sxm.mailbox.Mailbox`. fetch_in, fetch_out, text_in, text_out, text_report: see
+    :class:`hdl.fetch.FetchTile`. error: of tile or text.
+    """
+
+    registered = True
+
+    def __init__(self, *, geometry: Geometry, tile: type = SxmTile):
+        self.geometry, self.tile = geometry, tile
+        queues = len(QUEUES)
+        super().__init__({
+            "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
+            "issue_in": In(ISSUE_BITS).array(queues), "issue_out": Out(ISSUE_BITS).array(queues),
+            "shift": Out(ShiftOperand()).array(SHIFTERS), "shifted": In(NetworkResult()).array(SHIFTERS),
+            "permute": Out(PermuteOperand()), "permuted": In(NetworkResult()),
+            "host": In(MailboxHost()), "full": Out(1), "empty": Out(1),
+            "error": Out(1), "report": Out(Report()), **way_ports(queues),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.tile = tile = stamp(self.tile, geometry=self.geometry)
+        m.submodules.mailbox = box = stamp(Mailbox)
+        for name in ("e_in", "w_in", "e_out", "w_out", "issue_in", "issue_out", "report", "shift", "shifted", "permute", "permuted"):
+            setattr(tile, name, getattr(self, name))   # the same signals: assignments would cost time
+        for name in ("host", "full", "empty"):
+            setattr(box, name, getattr(self, name))
+        connect(m, tile.letter, box.letter)
+        connect(m, tile.request, box.request)
+        connect(m, box.delivery, tile.delivery)
+        m.d.comb += self.error.eq(tile.error | add_tile(m, self, queues=len(QUEUES)))
+        return m
 
 
 class Sxm(wiring.Component):
     """One hemisphere's SXM; the same for both hemispheres, because it samples and drives either direction.
 
-    e_in, w_in, e_out, w_out, error, report: those of the :class:`SxmTile` of each superlane. issue_in: the issue buses below
+    e_in, w_in, e_out, w_out, error, report: those of the :class:`SxmRow` of each superlane. issue_in: the issue buses below
     superlane 0, one for each of :data:`hdl.sxm.tile.QUEUES`; the instructions climb by themselves. fetch_in, text_out: those
-    of superlane 0's :class:`hdl.fetch.FetchTile`, whose errors are in ``error`` too; text_report: of all of them. With dispatch in
+    of superlane 0's :class:`hdl.fetch.FetchTile`; text_report: of all of them. With dispatch in
     cycle T, results are visible in superlane k in T + 3 + k (Select, Distribute, Rotate, Transpose, Take) or T + S + 3 + k
     (Shift, Permute). tile, network: the kinds, exchangeable for tests of the checks.
 
@@ -44,38 +80,40 @@ class Sxm(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        tiles = [stamp(self.tile, geometry=self.geometry) for _ in range(self.geometry.superlanes)]
-        for k, tile in enumerate(tiles):
-            m.submodules[f"tile_{k}"] = tile
-            tile.e_in, tile.w_in = self.e_in[k], self.w_in[k]   # the same signals: assignments would cost time
-            for name in ("e_out", "w_out"):
-                connect(m, getattr(tile, name), wiring.flipped(getattr(self, name)[k]))
-            connect(m, tile.report, wiring.flipped(self.report[k]))
-            issue = tiles[k - 1].issue_out if k else self.issue_in
-            m.d.comb += [port.eq(word) for port, word in zip(tile.issue_in, issue, strict=True)]
-        add_network(m, tiles, geometry=self.geometry, network=self.network)
-        text_errors = add_column(m, self, queues=len(QUEUES))
-        m.d.comb += self.error.eq(Cat(tile.error for tile in tiles) | text_errors)
-        self._mailboxes(m, tiles)
+        rows = [stamp(SxmRow, geometry=self.geometry, tile=self.tile) for _ in range(self.geometry.superlanes)]
+        for k, row in enumerate(rows):
+            m.submodules[f"row_{k}"] = row
+            row.e_in, row.w_in = self.e_in[k], self.w_in[k]   # the same signals: assignments would cost time
+            for name in ("e_out", "w_out", "report"):
+                connect(m, getattr(row, name), flipped(getattr(self, name)[k]))
+            issue = rows[k - 1].issue_out if k else self.issue_in
+            m.d.comb += [port.eq(word) for port, word in zip(row.issue_in, issue, strict=True)]
+            m.d.comb += self.error[k].eq(row.error)
+        self._network(m, rows)
+        self._mailboxes(m, rows)
+        connect_column(m, self, rows)
         return m
 
-    def _mailboxes(self, m, tiles):
-        boxes = [stamp(Mailbox) for _ in tiles]
-        for k, (tile, box) in enumerate(zip(tiles, boxes)):
-            m.submodules[f"mailbox_{k}"] = box
-            connect(m, tile.letter, box.letter)
-            connect(m, tile.request, box.request)
-            connect(m, box.delivery, tile.delivery)
+    def _network(self, m, rows):
+        m.submodules.network = middle = stamp(self.network, geometry=self.geometry)
+        middle.shift = [[row.shift[n] for row in rows] for n in range(SHIFTERS)]
+        middle.permute = [row.permute for row in rows]
+        for k, row in enumerate(rows):
+            row.shifted = [middle.shifted[n][k] for n in range(SHIFTERS)]
+            row.permuted = middle.permuted[k]
+
+    def _mailboxes(self, m, rows):
+        for k, row in enumerate(rows):
             m.d.comb += [
-                box.host.valid.eq(self.mail_select[k]), box.host.write.eq(self.mail_write),
-                box.host.wdata.eq(self.mail_data), box.host.pop.eq(self.mail_pop), box.host.push.eq(self.mail_push),
-                box.host.clear.eq(self.mail_clear),
+                row.host.valid.eq(self.mail_select[k]), row.host.write.eq(self.mail_write),
+                row.host.wdata.eq(self.mail_data), row.host.pop.eq(self.mail_pop), row.host.push.eq(self.mail_push),
+                row.host.clear.eq(self.mail_clear),
             ]
         m.d.comb += [
-            self.mail_read_data.eq(reduce(or_, [box.host.rdata for box in boxes])),
-            self.mail_waiting.eq(boxes[-1].host.waiting),
-            self.mail_held.eq(boxes[-1].host.held), self.mail_full.eq(Cat(box.full for box in boxes).any()),
-            self.mail_empty.eq(Cat(box.empty for box in boxes).any()),
+            self.mail_read_data.eq(reduce(or_, [row.host.rdata for row in rows])),
+            self.mail_waiting.eq(rows[-1].host.waiting),
+            self.mail_held.eq(rows[-1].host.held), self.mail_full.eq(Cat(row.full for row in rows).any()),
+            self.mail_empty.eq(Cat(row.empty for row in rows).any()),
         ]
 
 
@@ -86,14 +124,3 @@ def mail_ports(geometry: Geometry) -> dict:
         "mail_read_data": Out(WORD_BITS), "mail_pop": In(1), "mail_push": In(1), "mail_clear": In(1),
         "mail_waiting": Out(LEVEL_BITS), "mail_held": Out(LEVEL_BITS), "mail_full": Out(1), "mail_empty": Out(1),
     }
-
-
-def add_network(m: Module, tiles: Sequence, *, geometry: Geometry, network: type = SxmNetwork, name: str = "network"):
-    """Add the network of one hemisphere to ``m`` as submodule ``name`` and connect its S tiles, south to north."""
-    m.submodules[name] = middle = stamp(network, geometry=geometry)
-    for k, tile in enumerate(tiles):
-        for n in range(SHIFTERS):
-            connect(m, tile.shift[n], middle.shift[n][k])
-            connect(m, middle.shifted[n][k], tile.shifted[n])
-        connect(m, tile.permute, middle.permute[k])
-        connect(m, middle.permuted[k], tile.permuted)

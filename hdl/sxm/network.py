@@ -5,8 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated
+from hdl.stamp import stamp
 from hdl.stream import DATA_BITS, STREAM_BITS
-from isa.geometry import Geometry
+from isa.geometry import LANES, Geometry
 from isa.instructions import Shift, layout
 
 SHIFTERS = 2
@@ -102,9 +103,34 @@ class NetworkCore(Core):
         ports, name = list(self.permute), "permute"
         operands = [[port.data, port.low, port.high, port.on] for port in ports]
         (vector, low, high, on), streams, valid = _align(m, operands, ports, name)
-        indices = [Cat(low.word_select(i, 8), high.word_select(i, 8)) for i in range(self.geometry.lanes)]
-        result = Cat(select_lane(vector, index) for index in indices)
-        return valid + _stagger(m, result, on, streams, ports[-1].valid, self.permuted, name)
+        results = [self._lanes(m, k, vector, *(half.word_select(k, DATA_BITS) for half in (low, high))) for k in range(len(ports))]
+        return valid + _stagger(m, Cat(results), on, streams, ports[-1].valid, self.permuted, name)
+
+    def _lanes(self, m, k, vector, low, high):
+        """Superlane k of the permuted vector."""
+        m.submodules[f"lanes{k}"] = part = stamp(PermutedLanes, lanes=self.geometry.lanes)
+        m.d.comb += [part.enable.eq(self.permute[-1].valid), part.vector.eq(vector), part.low.eq(low), part.high.eq(high)]
+        return part.data
+
+
+class PermutedLanes(wiring.Component):
+    """Sixteen lanes of a permuted vector; combinational. A kind of its own, because elaboration of all in one takes minutes.
+
+    lanes: of the vector. vector: that. low, high: bytes of the map's 16 entries. enable: 0 if nobody looks at ``data``.
+    """
+
+    def __init__(self, *, lanes: int):
+        self.lanes = lanes
+        super().__init__({"enable": In(1), "vector": In(8 * lanes), "low": In(DATA_BITS), "high": In(DATA_BITS),
+                          "data": Out(DATA_BITS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.If(self.enable):
+            for i in range(LANES):
+                index = Cat(half.word_select(i, 8) for half in (self.low, self.high))
+                m.d.comb += self.data.word_select(i, 8).eq(select_lane(self.vector, index))
+        return m
 
 
 def select_lane(vector: Value, index: Value) -> Value:

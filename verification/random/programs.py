@@ -121,7 +121,7 @@ class _Image:
         words[kind == 1] = rng.choice(extremes, words[kind == 1].shape)
         index = words[kind == 2]
         index[0::2] %= LANES + 4
-        index[1::2] %= self.geometry.lanes + 4
+        index[1::2] %= min(self.geometry.lanes + 4, 255)
         index[..., 1] = rng.integers(0, 8, index.shape[:-1]) == 0
         words[kind == 2] = index
         words[kind == 3] = rng.integers(0, 12, words[kind == 3].shape) == 0

@@ -5,7 +5,7 @@ from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.fetch import FetchTile, add_column, column_ports
+from hdl.fetch import FetchTile, add_tile, column_ports, connect_column, way_ports
 from hdl.mxm import Mxm
 from hdl.mxm.edge import QUEUES as MXM_QUEUES
 from hdl.stream import StreamSide
@@ -15,6 +15,19 @@ from isa.geometry import SLICES_PER_GROUP, named
 from sim.build import build, elaborate, run_bench
 
 pytestmark = pytest.mark.slice_bench
+
+
+class Row(wiring.Component):
+    """A FetchTile and nothing else."""
+
+    def __init__(self, *, queues: int):
+        self.queues = queues
+        super().__init__({"e_in": In(StreamSide()), "w_in": In(StreamSide()), "error": Out(1), **way_ports(queues)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.error.eq(add_tile(m, self, queues=self.queues))
+        return m
 
 
 class Column(wiring.Component):
@@ -27,7 +40,12 @@ class Column(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.error.eq(add_column(m, self, queues=self.queues))
+        rows = [Row(queues=self.queues) for _ in self.e_in]
+        for k, row in enumerate(rows):
+            m.submodules[f"row_{k}"] = row
+            row.e_in, row.w_in = self.e_in[k], self.w_in[k]
+            m.d.comb += self.error[k].eq(row.error)
+        connect_column(m, self, rows)
         return m
 
 
