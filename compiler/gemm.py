@@ -1,0 +1,380 @@
+"""Matrix products on the whole machine: C = A x B as a Program, and what it makes of the machine.
+
+>>> program = gemm(a, b, geometry.named("full"), planes=4)    # int8 [m, k], int8 [k, n]
+>>> machine.load(program); machine.run()
+>>> c = product_of(program, machine.get("c"))                 # int32 [m, n], equal to a @ b
+>>> print(report(program))
+
+The schedule is exact: it follows from the sizes alone, and is made of loops, so that the text of a queue hardly grows with
+the product. In each hemisphere, with T the dispatch of the first Activate of a pass (compiler.gemm_split):
+
+- LoadWeights of its tile so that its first column group is there one cycle before T; Reads of weights and rows so that they
+  come when they are needed;
+- Activate from T on, with the install of the tile; the next pass follows when the rows are through (or its tile is loaded);
+- Accumulate as results come out: START, ADD, .. and in the last pass EMIT_ADD; results of a block are driven while the next
+  block computes;
+- results go to MEM as they are, or pass the VXM: int32 to fp32, times a scale, to int8 (fp32 to fp16).
+
+Weights travel on streams 16..31 toward the MXM (and 0..15 if both planes load at once), rows of A on streams 0..3, converted
+results on 8..11; results of the MXM on quads 0 and 4 toward the VXM, scales on quads 8 and 12.
+"""
+
+from collections import defaultdict
+
+import numpy as np
+
+from isa import timing
+from isa.geometry import EAST, LANES, QUEUE_DEPTH, Geometry, Queue, QueueKind
+from isa.instructions import (
+    AccMode,
+    Accumulate,
+    Activate,
+    Alu,
+    DataType,
+    Format,
+    Instruction,
+    InstructionError,
+    LoadWeights,
+    Op,
+    Read,
+    Source,
+    Write,
+)
+from isa.issue import IssueError
+from isa.program import NO_OPERATION, Address, Program, Segment, Symbol
+from isa.streams import drive_boundary, eastward, hops, sample_boundary, westward
+
+from .fetch import FetchError, fetched
+from .gemm_place import SCALE_BYTES, Layout, lay_out, tiles_of
+from .gemm_split import TYPES, GemmError, Product, Round, Side, ways
+from .loops import Level, Loop, text
+
+__all__ = ["GemmError", "Gemm", "gemm", "product_of"]
+
+OPERATIONS = ("weights", "activations", "products", "scales", "results")
+_CONVERTED, _SCALES = 8, 8   # first stream of converted results and of scales
+_ONE = np.float32(1).view(np.uint32)
+
+
+def gemm(a: np.ndarray, b: np.ndarray, geometry: Geometry, *, results: str | None = None, planes: int = 4,
+         scale: float | np.ndarray | None = None) -> Program:
+    """A Program that computes a x b and leaves it in MEM, as symbol "c" (see :func:`product_of`).
+
+    a: int8, uint8 or float16 [m, k]. b: int8 [k, n], float16 if a is. results: of integers "int32" (default) or "int8", of
+    fp16 "fp32" (default) or "fp16". planes: how many MXM planes compute, 1..4; 2 or 4 for fp16. scale: of int8 results, one
+    number or one for each column: c = saturated(round(fp32(sum) * scale)), both products in fp32, nearest even.
+
+    Integer sums are exact modulo 2^32. Of fp16 the products with each 16*S rows of b are summed exactly and rounded once, to
+    fp32; these sums are added in fp32 in the order of k. Raises GemmError for operands that do not go together and for a
+    product that does not fit the geometry.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        raise GemmError(f"shapes {a.shape} and {b.shape} are not [m, k] and [k, n]")
+    kind = TYPES.get("fp16" if a.dtype == np.float16 else str(a.dtype))
+    if kind is None or b.dtype != (np.float16 if kind is DataType.FP16 else np.int8):
+        raise GemmError(f"operands of {a.dtype} and {b.dtype}: they are int8 or uint8 and int8, or both float16")
+    results = results or ("fp32" if kind is DataType.FP16 else "int32")
+    per_column = scale is not None and np.ndim(scale) > 0
+    product = Product(geometry, a.shape[0], *b.shape, kind, results, planes, per_column)
+    return Gemm(product).program(a, b, _scales(product, scale))
+
+
+def product_of(program: Program, values: np.ndarray) -> np.ndarray:
+    """C [m, n] from the values of symbol "c", which pads rows to whole vectors."""
+    m, n = program.notes["m"], program.notes["n"]
+    return values.reshape(m, -1)[:, :n]
+
+
+def _scales(product, scale):
+    """fp32 [n_tiles, lanes], or one number; None if results are not scaled."""
+    if (scale is None) != (product.results != "int8"):
+        raise GemmError("int8 results, and only they, have a scale")
+    if scale is None:
+        return None
+    values = np.asarray(scale, np.float32)
+    if not np.isfinite(values).all():
+        raise GemmError("a scale is not finite in fp32")
+    if not product.columns_scaled:
+        return values
+    if values.shape != (product.n,):
+        raise GemmError(f"{values.shape} scales for {product.n} columns")
+    return _padded(values[None], 1, product.n_tiles * product.geometry.lanes)[0].reshape(product.n_tiles, -1)
+
+
+class Gemm:
+    """The schedule of a product: the fastest way to share it among the planes that fits. sides, layouts: of each hemisphere.
+
+    Raises GemmError if none fits.
+    """
+
+    def __init__(self, product: Product, gap: int = 0):
+        self.product = product
+        failure = None
+        for sides in ways(product):
+            try:
+                self.layouts = [lay_out(side, gap) for side in sides]
+                return
+            except GemmError as e:
+                failure = failure or e
+        raise failure
+
+    def program(self, a: np.ndarray, b: np.ndarray, scale: np.ndarray | None = None) -> Program:
+        """The Program for operands, of the sizes and types of the product; scale as _scales gives it."""
+        p = self.product
+        program = Program(p.geometry, operations=list(OPERATIONS), notes={
+            "kind": "gemm", "m": p.m, "k": p.k, "n": p.n, "type": p.type.name, "results": p.results, "planes": p.planes})
+        try:
+            self._texts(program, scale)
+        except (IssueError, InstructionError) as e:
+            raise GemmError(f"[{p.m} x {p.k}] x [{p.k} x {p.n}] can't be scheduled: {e}") from None
+        longest = max(program.texts.values(), key=len)
+        if len(longest) > QUEUE_DEPTH and not self.layouts[0].gap:
+            return Gemm(p, gap=1).program(a, b, scale)   # full queues have no time for an Ifetch
+        self._image(program, a, b, scale)
+        if len(longest) > QUEUE_DEPTH:
+            try:
+                program = fetched(program)
+            except FetchError as e:
+                raise GemmError(f"the text of [{p.m} x {p.k}] x [{p.k} x {p.n}] does not fit geometry {p.geometry.name}: {e}; cut the "
+                                f"product along N or M") from None
+        program.validate()
+        return program
+
+    def _texts(self, program, scale):
+        g, queues = self.product.geometry, defaultdict(list)
+        for layout in self.layouts:
+            loops = list(_Timetable(layout, scale).loops())
+            first = min(loop.start for _, loop in loops)
+            for queue, loop in loops:
+                queues[queue.index].append(loop.moved(-first))
+        halts = [0]
+        for index in sorted(queues):
+            queue = g.queues[index]
+            program.texts[queue.name], operations, halt = text(queue, queues[index])
+            program.origins[queue.name] = [OPERATIONS.index(x) if x else NO_OPERATION for x in operations]
+            halts.append(halt)
+        program.cycles = max(halts) + timing.drain(g)
+
+    def _image(self, program, a, b, scale):
+        addresses = {}
+        for layout in self.layouts:
+            program.segments += _segments(layout, a, b, scale)
+            addresses |= _result_addresses(layout)
+        p = self.product
+        vectors = tuple(addresses[row, tile] for row in range(p.m) for tile in range(p.n_tiles))
+        program.symbols["c"] = Symbol("c", p.results, len(vectors) * p.geometry.lanes, vectors)
+
+
+# ---- what issues when ---------------------------------------------------------------------------------------------
+
+class _Timetable:
+    """Loops of one hemisphere; the first Activate is dispatched at 0."""
+
+    def __init__(self, layout: Layout, scale: np.ndarray | None):
+        self.layout, self.side, self.product, self.scale = layout, layout.side, layout.side.product, scale
+        self.geometry, self.step = self.product.geometry, self.product.type.size
+        outward, inward = (eastward, westward) if self.side.hemisphere == EAST else (westward, eastward)
+        self.outward, self.inward = outward, inward   # streams toward the MXM and away from it
+
+    def loops(self):
+        """(queue, loop) of everything."""
+        for number, r in enumerate(self.layout.rounds):
+            yield from self._weights(r)
+            for part in range(len(self.side.parts)):
+                tiles = tiles_of(self.side, r, part)
+                if tiles and r.rows[part]:
+                    yield from self._part(number, r, part, tiles)
+
+    def _queue(self, kind, unit) -> Queue:
+        return self.geometry.queue(kind, unit, None if kind is QueueKind.VXM else self.side.hemisphere)
+
+    def _later(self, source: Queue, sink: Queue, stream: int, d_func: int) -> int:
+        """Cycles from the dispatch that drives a value to the dispatch that samples it."""
+        way = hops(stream, drive_boundary(source.group, stream), sample_boundary(sink.group, stream))
+        return d_func + way - timing.D_SKEW
+
+    def _reads(self, region, streams, sink, at, levels, operation):
+        """Reads of the words of a region, for a dispatch of a queue at a cycle."""
+        for index, stream in zip(region.slices, streams, strict=True):
+            queue = self._queue(QueueKind.MEM, index)
+            start = at - self._later(queue, sink, stream, timing.MEM_D_FUNC)
+            yield queue, Loop(start, Read(address=region.word, stream=stream), levels, operation)
+
+    def _weights(self, r: Round):
+        s, side, passes = self.geometry.superlanes, self.side, r.tiles * self.product.k_tiles
+        first = r.start - side.lead
+        planes = [side.parts[0].plane + i for i in range(side.loads)] if side.loads > 1 else [x.plane for x in side.parts]
+        for i, plane in enumerate(planes):
+            turn = i if side.loads > 1 else 0
+            stream = self.outward(0 if side.wide and turn else LANES)
+            at = first if side.wide else first + turn * s
+            yield self._queue(QueueKind.MXM_WEIGHTS, plane), Loop(
+                at, LoadWeights(stream=stream, group=0, n=s), (Level(passes, r.interval),), "weights")
+        sink = self._queue(QueueKind.MXM_WEIGHTS, planes[0])
+        regions = self.layout.weights[r.tile]
+        words = s * side.loads // len(regions)
+        for i, region in enumerate(regions):
+            streams = range(self.outward(0 if i else LANES), self.outward(0 if i else LANES) + LANES)
+            yield from self._reads(region, streams, sink, first, (Level(words, 1, 1), Level(passes, r.interval, words)), "weights")
+
+    def _part(self, number, r: Round, part, tiles):
+        rows, passes, plane = r.rows[part], tiles * self.product.k_tiles, self.side.parts[part].plane
+        a_stream = self.outward(2 * self.layout.streamer(part))
+        compute = self._queue(QueueKind.MXM_COMPUTE, plane)
+        yield compute, Loop(r.start, Activate(stream=a_stream, n=rows, type=self.product.type, install=1),
+                            (Level(passes, r.interval),), "products")
+        if self.layout.streamer(part) == part:
+            yield from self._activations(r, part, compute, a_stream, rows)
+        quad = self.inward(4 * (plane % 2))
+        result = self._queue(QueueKind.MXM_RESULT, plane)
+        at = r.start + timing.acc_after_activate(self.geometry)
+        yield from self._accumulate(r, result, at, quad, rows, tiles)
+        last = at + (self.product.k_tiles - 1) * r.interval
+        levels = Level(rows, self.step), Level(tiles, self.product.k_tiles * r.interval)
+        yield from self._drain(number, r, part, result, quad, last, levels)
+
+    def _activations(self, r, part, compute, stream, rows):
+        region, k_tiles = self.layout.activations[r.first, part], self.product.k_tiles
+        levels = (Level(rows, self.step, 1), Level(k_tiles, r.interval, rows), Level(r.tiles, k_tiles * r.interval))
+        yield from self._reads(region, range(stream, stream + self.step), compute, r.start, levels, "activations")
+
+    def _accumulate(self, r, queue, at, quad, rows, tiles):
+        kind, k_tiles = self.product.type.result, self.product.k_tiles
+
+        def acc(mode):
+            return Accumulate(stream=quad, n=rows, mode=mode, type=kind)
+
+        if k_tiles == 1:
+            yield queue, Loop(at, acc(AccMode.EMIT), (Level(tiles, r.interval),), "products")
+            return
+        for tile in range(tiles):
+            first = at + tile * k_tiles * r.interval
+            yield queue, Loop(first, acc(AccMode.START), (), "products")
+            yield queue, Loop(first + r.interval, acc(AccMode.ADD), (Level(k_tiles - 2, r.interval),), "products")
+            yield queue, Loop(first + (k_tiles - 1) * r.interval, acc(AccMode.EMIT_ADD), (), "products")
+
+    def _drain(self, number, r, part, source, stream, at, levels):
+        """From the dispatch of the Accumulates that drive results to MEM."""
+        d_func, streams = timing.acc_d_func(self.product.type.result), range(stream, stream + 4)
+        if self.product.converted:
+            source, at, d_func, streams = yield from self._convert(r, part, source, stream, at, levels)
+        region = self.layout.results[number, part]
+        rows, tiles = levels
+        levels = Level(rows.count, rows.distance, 1), Level(tiles.count, tiles.distance, rows.count)
+        for index, stream in zip(region.slices, streams, strict=True):
+            queue = self._queue(QueueKind.MEM, index)
+            start = at + self._later(source, queue, stream, d_func)
+            yield queue, Loop(start, Write(address=region.word, stream=stream), levels, "results")
+
+    def _convert(self, r, part, source, stream, at, levels):
+        """Results through a row of the VXM's mesh. Returns (queue that drives, its dispatch, d_func, streams)."""
+        plane = self.side.parts[part].plane
+        first = self._queue(QueueKind.VXM, 4 * plane)
+        at += self._later(source, first, stream, timing.acc_d_func(self.product.type.result))
+        size = self.product.width
+        out = self.outward(_CONVERTED + 2 * (plane % 2))
+        drive = {"drive": 1, "out_stream": out, "out_format": Format.I16 if size == 2 else Format.I8}
+        operand = {"a": Source.STREAM, "a_stream": stream, "a_format": Format.W32}
+        if self.product.results == "fp16":
+            chain = [Alu(op=Op.F32_TO_F16, **operand, **drive)]
+        else:
+            chain = [Alu(op=Op.I32_TO_F32, **operand), self._scaling(plane), Alu(op=Op.F32_TO_I8, a=Source.WEST, **drive)]
+        for i, alu in enumerate(chain):
+            queue = self._queue(QueueKind.VXM, 4 * plane + i)
+            yield queue, Loop(at, alu, levels, "results")
+            if alu.b is Source.STREAM and part == self._scaler(part):
+                yield from self._read_scales(r, part, queue, alu.b_stream, at, levels)
+            at += timing.alu_latency(alu.op) - timing.D_SKEW
+        last = chain[-1].op
+        return queue, at - (timing.alu_latency(last) - timing.D_SKEW), timing.alu_d_func(last), range(out, out + size)
+
+    def _scaler(self, part):
+        """The part whose scales a part takes: with the same tiles they come at the same time."""
+        return 0 if self.side.shared == "weights" else part
+
+    def _scaling(self, plane) -> Instruction:
+        if not self.product.columns_scaled:
+            bits = int(np.float32(self.scale).view(np.uint32))
+            return Alu(op=Op.FMUL, a=Source.WEST, b=Source.IMMEDIATE, immediate=bits)
+        part = self._scaler(plane - self.side.parts[0].plane)
+        return Alu(op=Op.FMUL, a=Source.WEST, b=Source.STREAM, b_stream=self.inward(_SCALES + SCALE_BYTES * part))
+
+    def _read_scales(self, r, part, queue, stream, at, levels):
+        region, (rows, tiles) = self.layout.scales[r.tile, part], levels
+        levels = Level(rows.count, rows.distance), Level(tiles.count, tiles.distance, 1)
+        yield from self._reads(region, range(stream, stream + SCALE_BYTES), queue, at, levels, "scales")
+
+
+# ---- what lies where ----------------------------------------------------------------------------------------------
+
+def _padded(values, rows, columns):
+    """A matrix with zeros on its right and below."""
+    return np.pad(values, ((0, rows - values.shape[0]), (0, columns - values.shape[1])))
+
+
+def _bytes_of(values) -> np.ndarray:
+    """The byte planes of an array, lowest first: uint8 [byte, ...]."""
+    values = np.ascontiguousarray(values)
+    return np.moveaxis(values.view(np.uint8).reshape(*values.shape, values.dtype.itemsize), -1, 0)
+
+
+def _segments(layout: Layout, a, b, scale):
+    """The memory image of a hemisphere: rows of A, tiles of B, scales."""
+    side, p = layout.side, layout.side.product
+    lanes, done = p.geometry.lanes, set()
+    wide = p.k_tiles * lanes
+    for r in layout.rounds:
+        for part, rows in enumerate(r.rows):
+            region = layout.activations.get((r.first, part))
+            if region and (r.first, part) not in done:
+                done.add((r.first, part))
+                begin = side.parts[part].row + r.first
+                block = _padded(a[begin:begin + rows], rows, wide).reshape(rows, p.k_tiles, lanes)
+                yield from _stored(side, region, _bytes_of(block.transpose(1, 0, 2)))
+        if ("tile", r.tile) not in done:
+            done.add(("tile", r.tile))
+            yield from _weight_segments(layout, r, _bytes_of(b))
+            for (tile, part), region in layout.scales.items():
+                if tile == r.tile:
+                    first = side.parts[part].tile + tile
+                    yield from _stored(side, region, _bytes_of(scale[first:first + tiles_of(side, r, part)]))
+
+
+def _stored(side, region, planes):
+    """Segments of the byte planes of a region, uint8 [byte, word, lane]."""
+    lanes = side.product.geometry.lanes
+    for index, data in zip(region.slices, planes, strict=True):
+        yield Segment(side.hemisphere, index, region.word, data.reshape(-1, lanes).tobytes())
+
+
+def _weight_segments(layout, r, planes):
+    """Segments of the tiles of a round. planes: byte planes of B."""
+    side, p = layout.side, layout.side.product
+    loads = [(planes[i % p.together], side.parts[i // p.together if side.loads > 1 else 0]) for i in range(side.loads)]
+    words = np.stack([_tiles(p, plane, part.tile + r.tile, min(r.tiles, part.tiles - r.tile), r.tiles) for plane, part in loads])
+    # [load, tile of N, tile of K, column group, stream, lane] to the order in which a slice's words are read
+    regions = layout.weights[r.tile]
+    for region, data in zip(regions, words[:, None] if len(regions) > 1 else words[None]):
+        data = data.transpose(4, 1, 2, 0, 3, 5)
+        yield from _stored(side, region, data)
+
+
+def _tiles(p, plane, first, count, total):
+    """Tiles of columns of B, as they are loaded: [tile of N, tile of K, column group, stream, lane = row]; zeros beyond."""
+    lanes = p.geometry.lanes
+    columns = plane[:, first * lanes:(first + max(0, count)) * lanes]
+    whole = _padded(columns, p.k_tiles * lanes, total * lanes)
+    return whole.reshape(p.k_tiles, lanes, total, p.geometry.superlanes, LANES).transpose(2, 0, 3, 4, 1)
+
+
+def _result_addresses(layout: Layout):
+    """{(row, tile of N): addresses of the bytes} of a hemisphere's part of C."""
+    side, found = layout.side, {}
+    for (number, part), region in layout.results.items():
+        r, mine = layout.rounds[number], side.parts[part]
+        for t in range(tiles_of(side, r, part)):
+            for i in range(r.rows[part]):
+                word = region.word + t * r.rows[part] + i
+                found[mine.row + r.first + i, mine.tile + r.tile + t] = tuple(
+                    Address(side.hemisphere, index, word) for index in region.slices)
+    return found
