@@ -46,14 +46,13 @@ from isa.streams import drive_boundary, eastward, hops, sample_boundary, westwar
 
 from .fetch import FetchError, fetched
 from .gemm_place import SCALE_BYTES, Layout, lay_out, tiles_of
-from .gemm_split import TYPES, GemmError, Product, Round, Side, ways
+from .gemm_split import TYPES, GemmError, Product, Round, ways
 from .loops import Level, Loop, text
 
-__all__ = ["GemmError", "Gemm", "gemm", "product_of"]
+__all__ = ["Gemm", "GemmError", "gemm", "plan", "product_of"]
 
 OPERATIONS = ("weights", "activations", "products", "scales", "results")
 _CONVERTED, _SCALES = 8, 8   # first stream of converted results and of scales
-_ONE = np.float32(1).view(np.uint32)
 
 
 def gemm(a: np.ndarray, b: np.ndarray, geometry: Geometry, *, results: str | None = None, planes: int = 4,
@@ -76,7 +75,20 @@ def gemm(a: np.ndarray, b: np.ndarray, geometry: Geometry, *, results: str | Non
     results = results or ("fp32" if kind is DataType.FP16 else "int32")
     per_column = scale is not None and np.ndim(scale) > 0
     product = Product(geometry, a.shape[0], *b.shape, kind, results, planes, per_column)
-    return Gemm(product).program(a, b, _scales(product, scale))
+    scales = _scales(product, scale)
+    return plan(product).program(a, b, scales)
+
+
+def plan(product: Product) -> "Gemm":
+    """The schedule of a product, with cycles between rounds if queues must fetch text: one that always issues has no time for
+    an Ifetch. Raises GemmError if it does not fit."""
+    found = Gemm(product)
+    return Gemm(product, gap=1) if _too_long(found.schedule()) else found
+
+
+def _too_long(program) -> bool:
+    """Whether a text must be fetched."""
+    return max(map(len, program.texts.values())) > QUEUE_DEPTH
 
 
 def product_of(program: Program, values: np.ndarray) -> np.ndarray:
@@ -102,13 +114,14 @@ def _scales(product, scale):
 
 
 class Gemm:
-    """The schedule of a product: the fastest way to share it among the planes that fits. sides, layouts: of each hemisphere.
+    """The schedule of a product: the fastest way to share it among the planes that fits. layouts: of each hemisphere. gap:
+    cycles between rounds.
 
     Raises GemmError if none fits.
     """
 
     def __init__(self, product: Product, gap: int = 0):
-        self.product = product
+        self.product, self.gap = product, gap
         failure = None
         for sides in ways(product):
             try:
@@ -119,25 +132,29 @@ class Gemm:
         raise failure
 
     def program(self, a: np.ndarray, b: np.ndarray, scale: np.ndarray | None = None) -> Program:
-        """The Program for operands, of the sizes and types of the product; scale as _scales gives it."""
+        """The Program for operands, of the sizes and types of the product. scale: of int8 results, fp32: one number, or
+        [columns of tiles, lane]."""
+        program = self.schedule(scale)
+        self._image(program, a, b, scale)
+        if _too_long(program):
+            try:
+                program = fetched(program)
+            except FetchError as e:
+                raise GemmError(f"the text of {self.product} does not fit geometry {program.geometry.name}: {e}; cut the product along "
+                                f"M or N") from None
+        program.validate()
+        return program
+
+    def schedule(self, scale: np.ndarray | None = None) -> Program:
+        """All that issues, with the exact number of cycles: a Program without a memory image, whose texts may be longer than
+        the queues. This takes no longer for a large product than for a small one."""
         p = self.product
         program = Program(p.geometry, operations=list(OPERATIONS), notes={
             "kind": "gemm", "m": p.m, "k": p.k, "n": p.n, "type": p.type.name, "results": p.results, "planes": p.planes})
         try:
             self._texts(program, scale)
         except (IssueError, InstructionError) as e:
-            raise GemmError(f"[{p.m} x {p.k}] x [{p.k} x {p.n}] can't be scheduled: {e}") from None
-        longest = max(program.texts.values(), key=len)
-        if len(longest) > QUEUE_DEPTH and not self.layouts[0].gap:
-            return Gemm(p, gap=1).program(a, b, scale)   # full queues have no time for an Ifetch
-        self._image(program, a, b, scale)
-        if len(longest) > QUEUE_DEPTH:
-            try:
-                program = fetched(program)
-            except FetchError as e:
-                raise GemmError(f"the text of [{p.m} x {p.k}] x [{p.k} x {p.n}] does not fit geometry {p.geometry.name}: {e}; cut the "
-                                f"product along N or M") from None
-        program.validate()
+            raise GemmError(f"{p} can't be scheduled: {e}") from None
         return program
 
     def _texts(self, program, scale):
@@ -294,7 +311,7 @@ class _Timetable:
 
     def _scaling(self, plane) -> Instruction:
         if not self.product.columns_scaled:
-            bits = int(np.float32(self.scale).view(np.uint32))
+            bits = int(np.float32(1 if self.scale is None else self.scale).view(np.uint32))
             return Alu(op=Op.FMUL, a=Source.WEST, b=Source.IMMEDIATE, immediate=bits)
         part = self._scaler(plane - self.side.parts[0].plane)
         return Alu(op=Op.FMUL, a=Source.WEST, b=Source.STREAM, b_stream=self.inward(_SCALES + SCALE_BYTES * part))

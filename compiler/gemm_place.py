@@ -9,13 +9,13 @@ their own (fp16: two), results in one slice for each of their bytes: at the VXM 
 - *mixed*: in the other banks of the weights' slices, where there are no more slices.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 
 from isa.geometry import HEMISPHERES, LANES
 
 from .gemm_split import GemmError, Round, Side
 
-RESULTS = ("early", "apart", "mixed")
 SCALE_BYTES = 4
 
 
@@ -51,13 +51,19 @@ class Layout:
 
 def lay_out(side: Side, gap: int = 0) -> Layout:
     """Places for everything. gap: cycles between rounds. Raises GemmError if something does not fit."""
-    failure = None
-    for results in ("apart",) if side.product.converted else RESULTS:
-        try:
-            return _Placer(side, gap, results).layout()
-        except GemmError as e:
-            failure = e
-    raise failure
+    if not side.product.converted and side.tiles * side.product.k_tiles == 1:
+        with contextlib.suppress(GemmError):
+            return _Placer(side, gap, "early").layout()
+    try:
+        return _Placer(side, gap, "apart").layout()
+    except _NoSlicesError:
+        if side.product.converted:
+            raise
+    return _Placer(side, gap, "mixed").layout()
+
+
+class _NoSlicesError(GemmError):
+    """There are not enough slices, whatever their size."""
 
 
 class _Columns:
@@ -86,7 +92,7 @@ class _Placer:
         self.rounds = side.rounds(g.words - self.half or g.words, self.half, gap)
 
     def layout(self) -> Layout:
-        if self.kind == "early" and (len(self.rounds) > 1 or self.rounds[0].tiles * self.product.k_tiles > 1):
+        if self.kind == "early" and len(self.rounds) > 1:
             raise GemmError("weights are read while there are results")
         found = Layout(self.side, self.rounds, self.gap)
         self._weights(found)
@@ -97,10 +103,10 @@ class _Placer:
     def _take(self, count, what, near=True):
         """Slices for something, near to the MXM or to the VXM."""
         if count > len(self.free):
-            p, g = self.product, self.product.geometry
-            raise GemmError(f"[{p.m} x {p.k}] x [{p.k} x {p.n}] on {p.planes} planes does not fit geometry {g.name}: {what} need "
-                            f"{count} more slices of hemisphere {HEMISPHERES[self.side.hemisphere]}, {len(self.free)} of "
-                            f"{g.mem_slices} are free; use smaller blocks of the product, or results of fewer bytes")
+            g = self.product.geometry
+            raise _NoSlicesError(f"{self.product} does not fit geometry {g.name}: {what} need {count} more slices of hemisphere "
+                            f"{HEMISPHERES[self.side.hemisphere]}, {len(self.free)} of {g.mem_slices} are free; cut the product, or "
+                            f"take results of fewer bytes")
         taken = self.free[:count] if near else self.free[-count:]
         self.free = self.free[count:] if near else self.free[:-count]
         return tuple(taken)
@@ -120,9 +126,8 @@ class _Placer:
 
     def _fits(self, words, room, what):
         if words > room:
-            p = self.product
-            raise GemmError(f"[{p.m} x {p.k}] x [{p.k} x {p.n}] on {p.planes} planes: {what} take {words} words of a slice, which "
-                            f"has {room} for them in geometry {p.geometry.name}; cut the product along K or N")
+            raise GemmError(f"{self.product} does not fit geometry {self.product.geometry.name}: {what} take {words} words of a "
+                            f"slice, which has {room} for them; cut the product along K")
 
     def _activations(self, found):
         words = self.product.geometry.words
@@ -147,7 +152,8 @@ class _Placer:
 
             def take():
                 if len(beside) < width:
-                    raise GemmError(f"results of {self.product.m} rows do not fit beside the weights; use fewer rows or columns")
+                    raise GemmError(f"{self.product} does not fit geometry {self.product.geometry.name}: results do not fit beside the "
+                                    f"weights in hemisphere {HEMISPHERES[self.side.hemisphere]}; cut the product along M or N")
                 taken = tuple(beside[:width])
                 del beside[:width]
                 return taken

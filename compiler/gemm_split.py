@@ -49,8 +49,12 @@ class Product:
             raise GemmError(f"planes = {self.planes}: " + ("a product of fp16 takes 2 or 4, two for each matrix" if self.fp16
                                                            else f"the chip has 1..{PLANES}"))
 
+    def __str__(self):
+        return f"[{self.m} x {self.k}] x [{self.k} x {self.n}] on {self.planes} planes"
+
     @property
     def fp16(self) -> bool:
+        """Whether two planes work together."""
         return self.type is DataType.FP16
 
     @property
