@@ -104,9 +104,10 @@ class _Placer:
         """Slices for something, near to the MXM or to the VXM."""
         if count > len(self.free):
             g = self.product.geometry
-            raise _NoSlicesError(f"{self.product} does not fit geometry {g.name}: {what} need {count} more slices of hemisphere "
-                            f"{HEMISPHERES[self.side.hemisphere]}, {len(self.free)} of {g.mem_slices} are free; cut the product, or "
-                            f"take results of fewer bytes")
+            raise _NoSlicesError(
+                f"{self.product} does not fit geometry {g.name}: {what} need {count} more slices of hemisphere "
+                f"{HEMISPHERES[self.side.hemisphere]}, {len(self.free)} of {g.mem_slices} are free; cut the product, or take results "
+                f"of fewer bytes")
         taken = self.free[:count] if near else self.free[-count:]
         self.free = self.free[count:] if near else self.free[:-count]
         return tuple(taken)
