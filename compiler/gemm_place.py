@@ -44,10 +44,6 @@ class Layout:
     results: dict[tuple[int, int], Region] = field(default_factory=dict)
     scales: dict[tuple[int, int], Region] = field(default_factory=dict)
 
-    def streamer(self, part: int) -> int:
-        """The part whose activations a part takes."""
-        return part if self.side.shared == "weights" else 0
-
 
 def lay_out(side: Side, gap: int = 0) -> Layout:
     """Places for everything. gap: cycles between rounds. Raises GemmError if something does not fit."""
@@ -135,7 +131,7 @@ class _Placer:
         columns = {}
         for r in self.rounds:
             for part, rows in enumerate(r.rows):
-                key = r.first, found.streamer(part)
+                key = r.first, self.side.streamer(part)
                 if not rows or key in found.activations:
                     continue
                 place = columns.setdefault(key[1], _Columns(lambda: self._take(self.product.type.size, "activations"), 0, words))
@@ -161,8 +157,8 @@ class _Placer:
         columns: dict[int, _Columns] = {}
         for number, r in enumerate(self.rounds):
             for part, rows in enumerate(r.rows):
-                tiles = self.tiles(r, part)
-                if not rows or not tiles:
+                tiles = self.side.tiles_in(r, part)
+                if not tiles:
                     continue
                 self._fits(rows * tiles, end - first, "the results of a round")
                 found.results[number, part] = columns.setdefault(part, _Columns(take, first, end)).place(rows * tiles)
@@ -173,22 +169,9 @@ class _Placer:
         columns: dict[int, _Columns] = {}
         for r in self.rounds:
             for part in range(len(self.side.parts)):
-                key, tiles = (r.tile, self.scaler(part)), self.tiles(r, part)
+                key, tiles = (r.tile, self.side.scaler(part)), self.side.tiles_in(r, part)
                 if not tiles or key in found.scales:
                     continue
                 place = columns.setdefault(key[1], _Columns(lambda: self._take(SCALE_BYTES, "scales", near=False), 0,
                                                             self.product.geometry.words))
                 found.scales[key] = place.place(tiles)
-
-    def scaler(self, part):
-        """The part whose scales a part takes: with the same tiles they come at the same time."""
-        return 0 if self.side.shared == "weights" else part
-
-    def tiles(self, r: Round, part: int) -> int:
-        """Columns of tiles of a part in a round."""
-        return tiles_of(self.side, r, part)
-
-
-def tiles_of(side: Side, r: Round, part: int) -> int:
-    """Columns of tiles of a part in a round."""
-    return max(0, min(r.tiles, side.parts[part].tiles - r.tile))

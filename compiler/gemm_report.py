@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from isa import timing
-from isa.geometry import LANES, QueueKind
+from isa.geometry import LANES, QUEUE_DEPTH, QueueKind
 from isa.instructions import Activate, InstallWeights, LoadWeights, ReadWrite, Write
-from isa.issue import Expansion
+from isa.issue import Expansion, expand
 from isa.program import Program
 
 from .gemm_split import TYPES, Product
@@ -62,8 +62,10 @@ class Report:
 
 
 def report(program: Program, expansion: Expansion | None = None) -> Report:
-    """Figures of a program of compiler.gemm. expansion: the program's, if the caller has it."""
-    issues = (expansion or program.expand()).issues
+    """Figures of a program of compiler.gemm, also of a mere schedule. expansion: the program's, if the caller has it."""
+    longest = max(map(len, program.texts.values()))
+    depth = None if program.preloads else max(longest, QUEUE_DEPTH)   # a schedule's text need not fit the queues
+    issues = (expansion or expand(program.texts, program.geometry, program.preloads, depth=depth)).issues
     product = product_of_notes(program)
     activations: dict[int, list[int]] = {}
     installs: dict[int, int] = {}
@@ -90,7 +92,7 @@ def report(program: Program, expansion: Expansion | None = None) -> Report:
         product, macs, last + timing.MEM_ACCESS + s - first, program.cycles, -(-macs // product.peak),
         max(map(len, activations.values())) * step, _steady(activations, step, product), max(installs.values()) - begin + 1,
         max(issue.cycle for issue in first_loads) - begin + 1, len(used), len(loads) * product.geometry.lanes ** 2,
-        max(map(len, program.texts.values())))
+        longest)
 
 
 def product_of_notes(program: Program) -> Product:

@@ -135,6 +135,18 @@ class Side:
         """Planes that are loaded with different weights for each pass."""
         return 2 if self.product.fp16 or (len(self.parts) == 2 and self.shared == "activations") else 1
 
+    def streamer(self, part: int) -> int:
+        """The part whose rows of A a part takes."""
+        return part if self.shared == "weights" else 0
+
+    def scaler(self, part: int) -> int:
+        """The part whose scales a part takes: with the same tiles they come at the same time."""
+        return 0 if self.shared == "weights" else part
+
+    def tiles_in(self, r: "Round", part: int) -> int:
+        """Columns of tiles of a part in a round."""
+        return max(0, min(r.tiles, self.parts[part].tiles - r.tile)) if r.rows[part] else 0
+
     @property
     def lead(self) -> int:
         """Cycles from the first LoadWeights of a pass to its first Activate."""

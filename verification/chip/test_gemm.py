@@ -1,14 +1,16 @@
 """Matrix products on the RTL: every driven word, every SRAM word and the cycle count are golden's, the result is numpy's."""
 
+import random
+
 import numpy as np
 import pytest
 
-from compiler.gemm import gemm, product_of
+from compiler.gemm import GemmError, gemm, product_of
 from isa import geometry
 from isa.geometry import QUEUE_DEPTH
 from sim.machine import RtlMachine
 from verification.chip.runs import run_twice
-from verification.compiler.gemms import SEED, expected, operands
+from verification.compiler.gemms import SEED, expected, operands, random_product
 
 # shape, type of A, options: all kinds of results, one plane to four, weights loaded at once or behind, ragged in each direction
 PRODUCTS = {
@@ -45,3 +47,15 @@ def test_a_product_whose_text_is_fetched(machine):
     assert program.preloads and max(map(len, program.texts.values())) > QUEUE_DEPTH
     run_twice(machine, program, SEED)
     np.testing.assert_array_equal(product_of(program, machine.get("c")), expected(program, a, b, 0.004))
+
+
+@pytest.mark.nightly
+def test_random_products_on_the_rtl(machine):
+    rng = random.Random(f"{SEED} {machine.geometry.name}")
+    for _ in range(60):
+        shape, dtype, options = random_product(rng, machine.geometry, 5)
+        try:
+            program = gemm(*operands(*shape, dtype), machine.geometry, **options)
+        except GemmError:
+            continue
+        run_twice(machine, program, SEED)

@@ -1,6 +1,7 @@
 """Matrix products for tests: operands by seed, and what must come out, without the golden model."""
 
 import os
+import random
 
 import numpy as np
 
@@ -77,3 +78,25 @@ def check_product(geometry: Geometry, m: int, k: int, n: int, dtype: str = "int8
     wanted = expected(program, a, b, options.get("scale"))
     assert c.dtype == wanted.dtype and c.tobytes() == wanted.tobytes(), f"{(c != wanted).sum()} of {c.size} differ"
     return program
+
+
+def random_product(rng: random.Random, geometry: Geometry, tiles: int, most: int = 3_000_000) -> tuple[tuple, str, dict]:
+    """(shape, type of A, options) of a product that a chip may have room for: edges of tiles and accumulators are frequent.
+
+    tiles: about how many there are each way, at most. most: multiply-accumulates.
+    """
+    lanes = geometry.lanes
+
+    def size():
+        whole = rng.randint(1, tiles)
+        return max(1, rng.choice((rng.randint(1, 3), rng.randint(1, tiles * lanes), whole * lanes, whole * lanes - 1, whole * lanes + 1)))
+
+    dtype = rng.choice(("int8", "int8", "uint8", "float16"))
+    m, k, n = rng.choice((rng.randint(1, 5), rng.randint(1, 70), rng.randint(60, 300), 64, 128, 256)), size(), size()
+    if dtype == "float16":   # what to expect takes long
+        m = max(1, min(m, most // (50 * k * n)))
+        return (m, k, n), dtype, {"planes": rng.choice((2, 4)), "results": rng.choice(("fp32", "fp16"))}
+    options = {"planes": rng.randint(1, 4)}
+    if rng.random() < 0.5:
+        options |= {"results": "int8", "scale": 0.01 / k ** 0.5}
+    return (m, k, n), dtype, options

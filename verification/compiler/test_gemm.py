@@ -1,6 +1,7 @@
 """Matrix products: right in every bit for all shapes, legal, as fast as they should be, refused where they do not fit."""
 
 import math
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from isa.check import CheckError, check
 from isa.geometry import STREAMS
 from isa.instructions import AccMode, Accumulate, Activate, DataType, LoadWeights, Nop, Read, Write
 from isa.program import Program
-from verification.compiler.gemms import check_product, computed, expected, operands
+from verification.compiler.gemms import SEED, check_product, computed, expected, operands, random_product
 
 NANO, SMALL, FULL = map(geometry.named, ("nano", "small", "full"))
 POINTS = {"nano": NANO, "small": SMALL, "full": FULL}
@@ -78,6 +79,32 @@ def test_sums_wrap_modulo_2_32():
     a, b = np.full((1, k), 255, np.uint8), np.full((k, 1), -128, np.int8)
     program = legal(gemm(a, b, FULL, planes=1))
     assert computed(program)[0, 0] == -255 * 128 * k + 2**32 > 0
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_random_products(name):
+    check_random(POINTS[name], 12)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", POINTS)
+def test_many_random_products(name):
+    check_random(POINTS[name], 150)
+
+
+def check_random(g, count):
+    """Products that fit, most do; those that do not are refused before anything else goes wrong."""
+    rng, fit = random.Random(f"{SEED} {g.name}"), 0
+    for _ in range(count):
+        shape, dtype, options = random_product(rng, g, 4 if g is FULL else 9)
+        try:
+            legal(check_product(g, *shape, dtype, **options))
+            fit += 1
+        except GemmError as e:
+            assert "does not fit" in str(e), (SEED, shape, dtype, options)
+        except AssertionError as e:
+            raise AssertionError(f"LPU_SEED={SEED} {shape} {dtype} {options}") from e
+    assert fit > 0.8 * count
 
 
 # ---- figures at full size -----------------------------------------------------------------------------------------
@@ -271,6 +298,17 @@ def test_another_order_of_rows_is_found(sound):
 
 
 def test_schedules_need_no_operands():
-    g = Gemm(Product(SMALL, 40, 70, 50, DataType.INT8, "int32", 2))
-    a, b = operands(40, 70, 50)
-    assert g.schedule().texts == gemm(a, b, SMALL, planes=2).texts
+    schedule = Gemm(Product(SMALL, 40, 70, 50, DataType.INT8, "int32", 2)).schedule()
+    program = gemm(*operands(40, 70, 50), SMALL, planes=2)
+    assert schedule.texts == program.texts
+    assert report(schedule) == report(program)
+
+
+def test_a_report_counts_what_is_issued():
+    """By hand: three passes of 13 rows on a plane, each after the other, loaded with 32 x 32 weights in two cycles."""
+    figures = report(gemm(*operands(13, 96, 20), SMALL, planes=1))
+    assert (figures.macs, figures.streaming, figures.steady) == (13 * 96 * 20, 39, 39)
+    assert (figures.weights, figures.load_streams, figures.limit) == (32 * 32, 16, 25)
+    assert figures.loaded == figures.filled == 8 and figures.padding == pytest.approx(32 / 20 - 1)
+    assert figures.utilisation == pytest.approx(figures.macs / (32 * 32 * figures.cycles))
+    assert "[13 x 96] x [96 x 20] int8 to int32, 1 planes, small" in str(figures)
