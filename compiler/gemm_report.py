@@ -17,7 +17,8 @@ class Report:
 
     macs: useful multiply-accumulates, m*k*n. cycles: from the first issue to the last write of a result into SRAM in the last
     superlane, both inclusive. total: of the whole run, with the drain. limit: cycles that the planes in use would need if each
-    multiplied usefully in every cycle. streaming: cycles in which planes sample rows of A, of the plane that does so longest.
+    multiplied usefully in every cycle. lead, streaming, waiting, tail: what the cycles are made of, for the plane that samples
+    rows of A longest: before it begins, those in which it samples, those in between in which it does not, after it has ended.
     steady: longest stretch of cycles in which no plane in use ever waits. loaded: from the first Read to the last of the first
     installs of all planes, inclusive. load_streams: streams, of both hemispheres together, on which the first weights came;
     filled: cycles of it from that Read to the last load of the first tiles, inclusive. weights: how many weights that is.
@@ -29,7 +30,10 @@ class Report:
     cycles: int
     total: int
     limit: int
+    lead: int
     streaming: int
+    waiting: int
+    tail: int
     steady: int
     loaded: int
     filled: int
@@ -57,8 +61,8 @@ class Report:
         p = self.product
         return (f"[{p.m} x {p.k}] x [{p.k} x {p.n}] {p.type.name.lower()} to {p.results}, {p.planes} planes, {p.geometry.name}: "
                 f"{self.cycles} cycles, limit {self.limit}, {100 * self.utilisation:.1f} % used ({100 * self.padding:.1f} % padding), "
-                f"steady for {self.steady}, {self.weights} weights loaded in {self.loaded} on {self.load_streams} streams, "
-                f"run of {self.total}")
+                f"{self.lead} before the rows, {self.waiting} between, {self.tail} after, steady for {self.steady}, "
+                f"{self.weights} weights loaded in {self.loaded} on {self.load_streams} streams, run of {self.total}")
 
 
 def report(program: Program, expansion: Expansion | None = None) -> Report:
@@ -88,9 +92,12 @@ def report(program: Program, expansion: Expansion | None = None) -> Report:
     used = {(issue.queue.hemisphere, stream) for issue in first_loads
             for stream in range(issue.instruction.stream, issue.instruction.stream + LANES)}
     macs = product.m * product.k * product.n
+    longest_plane = max(activations.values(), key=len)
+    cycles, lead = last + timing.MEM_ACCESS + s - first, longest_plane[0] - first
+    streaming, until = len(longest_plane) * step, longest_plane[-1] + step - first
     return Report(
-        product, macs, last + timing.MEM_ACCESS + s - first, program.cycles, -(-macs // product.peak),
-        max(map(len, activations.values())) * step, _steady(activations, step, product), max(installs.values()) - begin + 1,
+        product, macs, cycles, program.cycles, -(-macs // product.peak),
+        lead, streaming, until - lead - streaming, cycles - until, _steady(activations, step, product), max(installs.values()) - begin + 1,
         max(issue.cycle for issue in first_loads) - begin + 1, len(used), len(loads) * product.geometry.lanes ** 2,
         longest)
 

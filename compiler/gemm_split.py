@@ -201,7 +201,7 @@ class Side:
 
 
 def ways(product: Product) -> list[tuple[Side, ...]]:
-    """Ways to share a product among hemispheres and planes, the fastest first; among equals those that copy less."""
+    """Ways to share a product among hemispheres and planes, the fastest first."""
     parts = product.planes // product.together
     east = -(-parts // 2)
     counts = {EAST: east, WEST: parts - east}

@@ -31,7 +31,7 @@ def expected(program: Program, a: np.ndarray, b: np.ndarray, scale=None) -> np.n
     if a.dtype == np.float16:
         sums = sums_fp16(a, b, program.geometry.lanes)
         return sums if results == "fp32" else sums.astype(np.float16)
-    sums = a.astype(np.int64) @ b.astype(np.int64)
+    sums = (a.astype(float) @ b.astype(float)).astype(np.int64)   # exact: they stay far below 2^53
     if results == "int32":
         return sums.astype(np.int32)
     return np.clip(np.rint(sums.astype(np.float32) * np.float32(scale)), -128, 127).astype(np.int8)
