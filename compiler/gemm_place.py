@@ -38,7 +38,6 @@ class Layout:
 
     side: Side
     rounds: list[Round]
-    gap: int
     weights: dict[int, list[Region]] = field(default_factory=dict)
     activations: dict[tuple[int, int], Region] = field(default_factory=dict)
     results: dict[tuple[int, int], Region] = field(default_factory=dict)
@@ -82,7 +81,7 @@ class _Placer:
 
     def __init__(self, side: Side, gap: int, results: str):
         g = side.product.geometry
-        self.side, self.product, self.kind, self.gap = side, side.product, results, gap
+        self.side, self.product, self.kind = side, side.product, results
         self.half = g.words // 2 if results == "mixed" else g.words
         self.free = list(range(g.mem_slices - 1, -1, -1))
         self.rounds = side.rounds(g.words - self.half or g.words, self.half, gap)
@@ -90,10 +89,12 @@ class _Placer:
     def layout(self) -> Layout:
         if self.kind == "early" and len(self.rounds) > 1:
             raise GemmError("weights are read while there are results")
-        found = Layout(self.side, self.rounds, self.gap)
+        found = Layout(self.side, self.rounds)
         self._weights(found)
         self._activations(found)
         self._results(found)
+        if self.product.columns_scaled:
+            self._scales(found)
         return found
 
     def _take(self, count, what, near=True):
@@ -139,31 +140,31 @@ class _Placer:
 
     def _results(self, found):
         width, words = self.product.width, self.product.geometry.words
-        if self.kind == "apart":
-            def take():
-                return self._take(width, "results", near=not self.product.converted)
-            first, end = 0, words
-        else:
-            beside = sorted(self.used, reverse=True)
-            first, end = self.weights_end if self.kind == "early" else self.half, words
+        first = {"apart": 0, "early": self.weights_end, "mixed": self.half}[self.kind]
+        beside = sorted(self.used, reverse=True)
 
-            def take():
-                if len(beside) < width:
-                    raise GemmError(f"{self.product} does not fit geometry {self.product.geometry.name}: results do not fit beside the "
-                                    f"weights in hemisphere {HEMISPHERES[self.side.hemisphere]}; cut the product along M or N")
-                taken = tuple(beside[:width])
-                del beside[:width]
-                return taken
+        def take():
+            if self.kind == "apart":
+                return self._take(width, "results", near=not self.product.converted)
+            return self._take_beside(beside, width)
+
         columns: dict[int, _Columns] = {}
         for number, r in enumerate(self.rounds):
             for part, rows in enumerate(r.rows):
                 tiles = self.side.tiles_in(r, part)
                 if not tiles:
                     continue
-                self._fits(rows * tiles, end - first, "the results of a round")
-                found.results[number, part] = columns.setdefault(part, _Columns(take, first, end)).place(rows * tiles)
-        if self.product.columns_scaled:
-            self._scales(found)
+                self._fits(rows * tiles, words - first, "the results of a round")
+                found.results[number, part] = columns.setdefault(part, _Columns(take, first, words)).place(rows * tiles)
+
+    def _take_beside(self, beside, count):
+        """Slices that hold weights for results, of those that are left."""
+        if len(beside) < count:
+            raise GemmError(f"{self.product} does not fit geometry {self.product.geometry.name}: results do not fit beside the "
+                            f"weights in hemisphere {HEMISPHERES[self.side.hemisphere]}; cut the product along M or N")
+        taken = tuple(beside[:count])
+        del beside[:count]
+        return taken
 
     def _scales(self, found):
         columns: dict[int, _Columns] = {}
