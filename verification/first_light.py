@@ -25,13 +25,13 @@ import numpy as np
 
 from compiler.host import WHERE
 from isa import geometry
-from isa.geometry import Geometry
+from isa.geometry import NAMES, Geometry
 from isa.instructions import Activate
 from lpu.session import Compiled, Generation, compile_model, generate, hear_all, integers, start_all
 from models.catalogue import CALCULATORS
 from sim import build
 from sim.build import Model
-from sim.machine import BUILT, GoldenMachine, RtlMachine, RunResult, chip_model
+from sim.machine import GoldenMachine, RtlMachine, RunResult, chip_model
 from verification.compare import compare_memory, compare_trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -150,7 +150,7 @@ class Benches:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--geometry", default="small", choices=BUILT, help="default: small")
+    parser.add_argument("--geometry", default="small", choices=NAMES, help="default: small")
     parser.add_argument("--prompts", type=int, default=5, help="prompts of each model; of fp16 two fifths")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("LPU_SEED", "1")), help="which prompts")
     options = parser.parse_args()

@@ -5,9 +5,14 @@ significand (22 bits, signed) << (e1 + e2 - 2), the exponents 1..30, with unit 2
 are summed in the low half, the others, shifted by 32 less, in the high half; so no carry crosses from one to the other,
 and the multipliers do the low half in one cycle and the high half in the next. The halves use the wires of both
 planes: bits 0..31 in the even plane, bits 32..63 in the odd one. The upper bits of the high half are flags (:class:`High`).
+
+Weights are held in offset binary, w + 128: products with a number that is never negative need no sign extension for each
+weight, in hardware and in the simulator. What is too much, 128 times the sum of the activations, is taken away once for
+all columns.
 """
 
 import itertools
+from functools import reduce
 
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
@@ -21,6 +26,7 @@ SUM_BITS = 32
 WEIGHT_BITS = 8
 PLANES_PER_HEMISPHERE = 2
 HALF_BITS = PLANES_PER_HEMISPHERE * SUM_BITS
+OFFSET = 1 << WEIGHT_BITS - 1
 SPLIT = 32   # products shifted by less go in the low half
 FRACTION_BITS = 10
 EXPONENT_BITS = 5
@@ -144,10 +150,10 @@ class PairCore(Core):
         return m
 
     def _weights(self, m, p):
-        """Weight buffer and active weights of plane p. Returns the active ones [input][output]."""
+        """Weight buffer and active weights of plane p, in offset binary. Returns the active ones [input][output]."""
         buffer, active = _weight_registers(f"p{p}_b"), _weight_registers(f"p{p}_w")
         row, install = self.weights[p], self.west[p].install
-        loaded = [[row.words[j].word_select(i, WEIGHT_BITS) for j in range(LANES)] for i in range(LANES)]
+        loaded = [[_offset(row.words[j].word_select(i, WEIGHT_BITS)) for j in range(LANES)] for i in range(LANES)]
         with gated(m, row.load, name=f"load{p}") as domain:
             for i, j in _cells():
                 m.d[domain] += buffer[i][j].eq(loaded[i][j])
@@ -162,18 +168,19 @@ class PairCore(Core):
         m.d.sync += [out.eq(into) for into, out in zip(_controls(west), _controls(east), strict=True)]
         data = Signal(DATA_BITS, name=f"p{p}_data", reset_less=True)
         unsigned, off = (Signal(name=f"p{p}_{flag}", reset_less=True) for flag in ("unsigned", "off"))
-        inputs = [Signal(signed(SUM_BITS - WEIGHT_BITS), name=f"p{p}_a{i:x}") for i in range(LANES)]
+        inputs = [Signal(SUM_BITS, name=f"p{p}_a{i:x}") for i in range(LANES)]
         sums = [Signal(SUM_BITS, name=f"p{p}_s{j:x}", reset_less=True) for j in range(LANES)]
         m.d.comb += [east.data.eq(data), east.unsigned.eq(unsigned), east.off.eq(off)]
         with m.If(west.valid | west.tandem):
             m.d.sync += [data.eq(west.data), unsigned.eq(west.unsigned), off.eq(west.off)]
-        with m.If(west.valid):   # a block, which the simulator computes once and not for each of 16 sums
-            for i in range(LANES):
-                byte = west.data.word_select(i, WEIGHT_BITS)
-                m.d.comb += inputs[i].eq(Cat(byte, byte[-1] & ~west.unsigned).as_signed())
+        for i in range(LANES):
+            byte = west.data.word_select(i, WEIGHT_BITS)
+            m.d.comb += inputs[i].eq(Cat(byte, byte[-1] & ~west.unsigned).as_signed())
+        excess = Signal(SUM_BITS, name=f"p{p}_excess")
+        m.d.comb += excess.eq(OFFSET * reduce(_sum, inputs))
         with gated(m, west.valid, name=f"compute{p}") as domain:
             for j, start in enumerate(sums_of(self.south[p])):
-                m.d[domain] += sums[j].eq(_dot(start, inputs, [row[j] for row in active]))
+                m.d[domain] += sums[j].eq(_dot((start - excess)[:SUM_BITS], inputs, [row[j] for row in active]))
         return sums
 
     def _tandem(self, m, low, high):
@@ -188,7 +195,7 @@ class PairCore(Core):
         totals = [Signal(HALF_BITS, name=f"t{j:x}", reset_less=True) for j in range(LANES)]
         flags = [Signal(Flags, name=f"f{j:x}", reset_less=True) for j in range(LANES)]
         flagged = Signal(reset_less=True)   # totals have a high half
-        weights = [[Cat(low[i][j], high[i][j]) for i in range(LANES)] for j in range(LANES)]
+        weights = [[Cat(_offset(low[i][j]), _offset(high[i][j])) for i in range(LANES)] for j in range(LANES)]
         south = [Cat(pair) for pair in zip(*map(sums_of, self.south), strict=True)]
         with gated(m, first | second, name="tandem") as domain:
             m.d[domain] += flagged.eq(second)
@@ -228,13 +235,19 @@ def _cells():
     return itertools.product(range(LANES), repeat=2)
 
 
+def _offset(weight):
+    """A weight in offset binary, or back. A sum, of which hardware keeps one inverter, stays a whole word in the simulator."""
+    return (weight + OFFSET)[:WEIGHT_BITS]
+
+
 def _dot(start, inputs, weights):
     """start + sum of products, everything exactly 32 bits wide: wider terms cost the simulator 64-bit arithmetic."""
-    total = start
-    for a, w in zip(inputs, weights, strict=True):
-        product = (a * w.as_signed()).as_unsigned()
-        total = (total + product)[:SUM_BITS]
-    return total
+    products = ((a.as_signed() * w)[:SUM_BITS] for a, w in zip(inputs, weights, strict=True))
+    return reduce(_sum, products, start)
+
+
+def _sum(a, b):
+    return (a + b)[:SUM_BITS]
 
 
 class _Activation:

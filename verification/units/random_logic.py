@@ -79,4 +79,7 @@ class RandomLogic(wiring.Component):
 
     def _expression(self, rng, values):
         a, b, c = (rng.choice(values) for _ in range(3))
-        return rng.choice((lambda: a + b, lambda: a ^ b, lambda: Mux(a[0], b, c), lambda: Cat(a[8:], b[:8]), lambda: (a - b) & c))()
+        return rng.choice((
+            lambda: a + b, lambda: a ^ b, lambda: Mux(a[0], b, c), lambda: Cat(a[8:], b[:8]), lambda: (a - b) & c,
+            lambda: (a.as_signed() * b[3:9])[:WIDTH], lambda: (a * b)[5:5 + WIDTH], lambda: (a[:9].as_signed() - b.as_signed()) >> 1,
+        ))()

@@ -50,7 +50,7 @@ def test_random_logic_means_the_same_in_every_cycle(offset, tmp_path):
 
 def module(body: str) -> str:
     """A module as yosys writes it."""
-    names = sorted(set(re.findall(r"\b[a-z]\b|\\\$\d+ ", body)) - {"a", "b", "y"})
+    names = sorted(set(re.findall(r"\b[a-z]\b|\\\$\d+ ", body)) - {"a", "b", "y", *re.findall(r"^  wire .*?(\\\$\d+ );", body, re.M)})
     declared = [f"  {'reg' if name in 'qr' or '$' in name else 'wire'} {name};\n" for name in names]
     ports = "  input clk;\n  input a;\n  input b;\n  output y;\n  wire clk;\n  wire a;\n  wire b;\n  wire y;\n"
     return "".join(["module top(clk, a, b, y);\n", ports, *declared, body, "endmodule\n"])
@@ -133,6 +133,22 @@ def test_a_register_that_keeps_its_value_after_all_keeps_it():
     assert "begin\n    if (a) begin\n      q <= q ;\n    end\n  end\n" in text
 
 
-def test_signals_of_whole_modules_stay():
-    text = module("  assign c = a & b;\n" + NEXT.replace("= b", "= c") + REGISTER + "  assign y = q;\n")
-    assert "  assign c = a & b;\n" in clocked(text, whole=("to",)) and "assign c" not in clocked(text, whole=("other",))
+def test_a_signal_that_serves_nothing_goes():
+    text = clocked(module("  assign c = a & b;\n  assign d = c;\n" + NEXT + REGISTER + "  assign y = q;\n"))
+    assert "assign c" not in text and "assign d" not in text
+
+
+SUM = "  wire [32:0] \\$1 ;\n  assign \\$1  = a {operator} b;\n  assign y = \\$1 {part};\n"
+
+
+@pytest.mark.parametrize(("operator", "part", "high"), [
+    ("+", "[31:0]", 31), ("-", "[7:4]", 7), ("*", "[3]", 3), ("+", "[32:0]", 32), ("+", "", 32), ("/", "[31:0]", 32),
+    ("+ c *", "[31:0]", 32), ("> c +", "[31:0]", 32)])
+def test_sums_and_products_are_as_wide_as_somebody_looks_at_them(operator, part, high):
+    text = clocked(module(SUM.format(operator=operator, part=part)))
+    assert f"  wire [{high}:0] \\$1 ;\n" in text
+
+
+def test_operands_may_be_concatenations_parts_and_signed():
+    text = clocked(module(SUM.format(operator="*", part="[31:0]").replace("a * b", "$signed({ a, b [3:2], 1'h0 }) * $signed(c [7:0])")))
+    assert "  wire [31:0] \\$1 ;\n" in text
