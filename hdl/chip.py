@@ -12,6 +12,7 @@ from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.clock_gate import Core, Gated
 from hdl.fault import StreamFault
 from hdl.fetch import FetchBeat, FetchTile, TextWord
 from hdl.host import CYCLE_BITS, HEMISPHERES, LEVEL_BITS, Host, Readback, axi_ports, axil_ports, mem_tile
@@ -27,7 +28,7 @@ from hdl.sxm import Sxm
 from hdl.vxm import VxmTile
 from isa.geometry import SLICES_PER_GROUP, Geometry
 from isa.hostmap import sram_id
-from isa.instructions import issue_width
+from isa.instructions import OPCODE_BITS, issue_width
 
 POSITION_BITS = 16
 
@@ -96,7 +97,7 @@ def _buses(queue) -> dict:
             f"text_{n}_in": In(TextWord()), f"text_{n}_out": Out(TextWord())}
 
 
-class Superlane(wiring.Component):
+class Superlane(Gated):
     """One superlane from the west SXM to the east SXM: MEM and VXM tiles, and the monitors of the boundaries between.
 
     e_in, w_in: stream registers of the SXMs: eastward at the west end, westward at the east end. e_out, w_out: stream
@@ -105,26 +106,41 @@ class Superlane(wiring.Component):
     error, bank_conflict: one bit for each group of :func:`row_groups`. report: of all its tiles, one cycle after them.
     superlane: position of this one.
 
-    Registered: rows meet only at clock edges, so the simulator has one model for all of them.
-
     Host: see :func:`hdl.host.bus_ports`; tile has one bit for each MEM group, west to east; read_data is 0 if there was
     no read, so that rows can be OR-ed. enable, cycle: for monitors and faults. sim_load, sim_dump: see sim/rtl/lpu_sram.v.
+
+    It has a clock gate of its own, in front of those of its tiles.
     """
 
-    registered = True
+    def __init__(self, *, geometry: Geometry, tiles: tuple[type, ...], monitors: bool, faults: bool):
+        self._queues = [queue.index for queue in _row_queues(geometry)]
+        super().__init__(_row_ports(geometry), SuperlaneCore, geometry=geometry, tiles=tiles, monitors=monitors, faults=faults)
+
+    def wakes(self):
+        return [self.e_in.driven, self.w_in.driven, self.tile,
+                *(getattr(self, f"issue_{n}_in")[:OPCODE_BITS] for n in self._queues),
+                *(getattr(self, f"{name}_{n}_in").valid for n in self._queues for name in ("fetch", "text"))]
+
+
+def _row_ports(geometry: Geometry) -> dict:
+    port, groups = mem_host_port(geometry).members, len(row_groups(geometry))
+    return {
+        "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
+        **{name: member for queue in _row_queues(geometry) for name, member in _buses(queue).items()},
+        "error": Out(groups), "bank_conflict": Out(groups), "report": Out(PlacedReport()),
+        "superlane": In(POSITION_BITS),
+        "tile": In(2 * geometry.mem_groups), "select": In(port["select"].shape), "write": In(1),
+        "address": In(port["address"].shape), "data": In(WORD_BITS), "read_data": Out(WORD_BITS),
+        "enable": In(1), "cycle": In(MONITOR_CYCLE_BITS), "sim_load": In(1), "sim_dump": In(1),
+    }
+
+
+class SuperlaneCore(Core):
+    """What a :class:`Superlane` has behind its clock gate: rows meet only at clock edges, so the simulator has one model for all."""
 
     def __init__(self, *, geometry: Geometry, tiles: tuple[type, ...], monitors: bool, faults: bool):
         self.geometry, self.tiles, self.monitors, self.faults = geometry, tiles, monitors, faults
-        port = mem_host_port(geometry).members
-        super().__init__({
-            "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
-            **{name: member for queue in _row_queues(geometry) for name, member in _buses(queue).items()},
-            "error": Out(len(tiles)), "bank_conflict": Out(len(tiles)), "report": Out(PlacedReport()),
-            "superlane": In(POSITION_BITS),
-            "tile": In(2 * geometry.mem_groups), "select": In(port["select"].shape), "write": In(1),
-            "address": In(port["address"].shape), "data": In(WORD_BITS), "read_data": Out(WORD_BITS),
-            "enable": In(1), "cycle": In(MONITOR_CYCLE_BITS), "sim_load": In(1), "sim_dump": In(1),
-        })
+        super().__init__(_row_ports(geometry))
 
     def elaborate(self, platform):
         m = Module()
@@ -142,8 +158,10 @@ class Superlane(wiring.Component):
         m.d.comb += self.error.eq(Cat(tile.error | texts[group].error for group, tile in row.items()))
         for group, _, _ in _mem_groups(g):
             m.d.comb += self.bank_conflict[group - groups[0]].eq(row[group].bank_conflict)
-        self._reports(m, [*row.items(), *texts.items()])
+        collector = self._reports(m, [*row.items(), *texts.items()])
         self._memories(m, row)
+        working = [tile.pending for tile in (*row.values(), *texts.values(), collector)]
+        m.d.comb += self.pending.eq(Cat(*working, self.read_data).any())
         if self.monitors:
             east = [self.e_in, *(tile.e_out for tile in row.values())]
             west = [*(tile.w_out for tile in row.values()), self.w_in]
@@ -168,6 +186,7 @@ class Superlane(wiring.Component):
         for source, (group, tile) in zip(collector.sources, tiles, strict=True):
             place(m, tile.report, source, group=group, superlane=self.superlane)
         wiring.connect(m, collector.out, wiring.flipped(self.report))
+        return collector
 
     def _text(self, m, group, tile):
         """The way of text beside a tile."""

@@ -17,7 +17,7 @@ from amaranth.lib.wiring import Out
 from hdl import stamp
 
 PENDING = {"pending": Out(1)}
-"""The port that every :class:`Core` has; its tile need not have it."""
+"""The port that every :class:`Core` and its :class:`Gated` tile have."""
 
 
 @contextlib.contextmanager
@@ -58,12 +58,13 @@ class Gated(wiring.Component):
     The inputs that open the gate are those of :meth:`wakes`, and the core holds it open while it has work. In reset the
     gate is open.
 
-    ports: members of the tile's signature. core: class of its :class:`Core`, made with ``parameters``.
+    ports: members of the tile's signature, to which comes ``pending``, that of the core. core: class of its :class:`Core`, made with
+    ``parameters``. A core may hold gated tiles itself: then its gate opens if one of theirs does.
     """
 
     def __init__(self, ports: dict, core: type, **parameters):
         self._core, self._parameters = core, parameters
-        super().__init__(ports)
+        super().__init__(ports | PENDING)
 
     @abstractmethod
     def wakes(self) -> list[Value]:

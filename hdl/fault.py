@@ -1,6 +1,6 @@
 """Stand-in of the Verilog module ``lpu_stream_fault``, which flips bits of stream registers in simulation."""
 
-from amaranth import ClockSignal, Instance, Module, Signal, Value
+from amaranth import Instance, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -34,6 +34,6 @@ class StreamFault(wiring.Component):
             m.d.comb += [outgoing.driven.eq(incoming.driven),
                          Value.cast(outgoing.data).eq(Value.cast(incoming.data) ^ flip)]
         m.submodules.fault = Instance(
-            "lpu_stream_fault", i_clk=ClockSignal(), i_enable=self.enable, i_cycle=self.cycle, i_boundary=self.boundary,
+            "lpu_stream_fault", i_enable=self.enable, i_cycle=self.cycle, i_boundary=self.boundary,
             i_superlane=self.superlane, **sides)
         return m

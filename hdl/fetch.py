@@ -57,7 +57,7 @@ class FetchTile(Gated):
         super().__init__(_ports(queues), FetchCore, queues=queues)
 
     def wakes(self):
-        return [port.valid for port in (*self.fetch_in, *self.text_in)]
+        return way_wakes(self)
 
 
 def _ports(queues: int) -> dict:
@@ -117,13 +117,18 @@ def way_ports(queues: int) -> dict:
             "text_in": In(TextWord()).array(queues), "text_out": Out(TextWord()).array(queues), "text_report": Out(Report())}
 
 
-def add_tile(m: Module, row, *, queues: int) -> Value:
-    """Add a FetchTile, ``text``, to the component of one superlane that has stream ports and :func:`way_ports`. Returns its error."""
+def way_wakes(row) -> list[Value]:
+    """Inputs of :func:`way_ports` that open a clock gate."""
+    return [port.valid for port in (*row.fetch_in, *row.text_in)]
+
+
+def add_tile(m: Module, row, *, queues: int):
+    """Add a FetchTile, ``text``, to the component of one superlane that has stream ports and :func:`way_ports`. Returns it."""
     m.submodules.text = tile = stamp(FetchTile, queues=queues)
     for name in ("e_in", "w_in", "fetch_in", "fetch_out", "text_in", "text_out"):   # the same signals: assignments would cost time
         setattr(tile, name, getattr(row, name))
     wiring.connect(m, tile.report, wiring.flipped(row.text_report))
-    return tile.error
+    return tile
 
 
 def column_ports(queues: int, superlanes: int) -> dict:

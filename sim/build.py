@@ -47,8 +47,8 @@ import cocotb_tools.config
 import find_libpython
 from amaranth._toolchain.yosys import YosysError, find_yosys
 
-from hdl import stamp
 import sim.clocked
+from hdl import stamp
 from sim import tiles
 from sim.clocked import clocked
 
@@ -342,7 +342,8 @@ class _Job:
     @property
     def key(self):
         texts = [f"{path.name}\n{path.read_text()}" for path in self.sources]
-        return _digest(self.verilog, self.header, self.control, self.bridge, repr((self.flags, self.fast, self.prefix, CXX_FLAGS, CXX_SLOW)),
+        flags = self.flags, self.fast, self.prefix, CXX_FLAGS, CXX_SLOW
+        return _digest(self.verilog, self.header, self.control, self.bridge, repr(flags),
                        json.dumps(toolchain()), os.uname().machine, *texts)
 
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
-from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SUM_BITS, ActivationWave, PartialSums, sums_of
+from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, ROW_LAYOUT, SUM_BITS, SUMS_LAYOUT, ActivationWave
 from hdl.mxm.tandem import TAKEN_TO_ENTRY, TAKEN_TO_TOTAL, TandemColumn
 from hdl.operands import Operands, Report, encoded
 from hdl.stamp import stamp
@@ -81,8 +81,8 @@ def _ports(geometry: Geometry) -> dict:
         "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
         "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "issue_out": Out(ISSUE_BITS).array(len(QUEUES)),
         "activation": Out(ActivationWave()).array(planes),
-        "row": Out(DATA_BITS).array(planes, LANES), "load": Out(geometry.superlanes).array(planes),
-        "result": In(PartialSums()).array(planes), "result_valid": In(1).array(planes), "result_tandem": In(1),
+        "row": Out(ROW_LAYOUT).array(planes), "load": Out(geometry.superlanes).array(planes),
+        "result": In(SUMS_LAYOUT).array(planes), "result_valid": In(1).array(planes), "result_tandem": In(1),
         "error": Out(1), "report": Out(Report()),
     }
 
@@ -188,7 +188,7 @@ class EdgeCore(Core):
         adds, emits, writes = Signal(name=f"p{p}_adds"), Signal(name=f"p{p}_emits"), Signal(name=f"p{p}_writes")
         m.d.comb += [adds.eq(_adds(mode)), emits.eq(taking & _emits(mode)), writes.eq(taking & _writes(mode))]
         totals = []
-        for lane, result in enumerate(sums_of(self.result[p])):
+        for lane, result in enumerate(self.result[p]):
             m.submodules[f"p{p}_acc{lane:x}"] = memory = Memory(shape=SUM_BITS, depth=ACCUMULATORS, init=[])
             read, write = memory.read_port(domain="comb"), memory.write_port()
             total = Signal(SUM_BITS, name=f"p{p}_total{lane:x}")
@@ -203,7 +203,7 @@ class EdgeCore(Core):
         """fp32 accumulators of both planes. Returns what _result does, and whether anything is under way."""
         taking = Signal()
         m.d.comb += taking.eq(is_a(word, Accumulate) & _fp32(word))
-        halves = [Cat(pair) for pair in zip(*map(sums_of, self.result), strict=True)]
+        halves = [Cat(pair) for pair in zip(*self.result, strict=True)]
         under_way = Signal(TAKEN_TO_TOTAL)   # bit i: an Accumulate took its low half i + 1 cycles ago
         m.d.sync += under_way.eq(Cat(taking, under_way))
         with gated(m, taking | under_way.any(), name="fp32") as domain:

@@ -1,48 +1,64 @@
 """MXM: the two planes of one hemisphere, assembled from S rows, each an edge tile and S supercell pairs."""
 
-from amaranth import Module
+from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hdl.fetch import add_tile, column_ports, connect_column, way_ports
+from hdl.clock_gate import Core, Gated
+from hdl.fetch import add_tile, column_ports, connect_column, way_ports, way_wakes
 from hdl.mxm.edge import ISSUE_BITS, QUEUES, MxmEdge
-from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, PartialSums, SupercellPair, sums_of
+from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SUMS_LAYOUT, SupercellPair
 from hdl.operands import Report
 from hdl.stamp import stamp
 from hdl.stream import StreamSide
 from isa.geometry import Geometry
+from isa.instructions import OPCODE_BITS
 
 
-class MxmRow(wiring.Component):
+class MxmRow(Gated):
     """Superlane k of one hemisphere's MXM: edge tile k, supercells (k, 0) .. (k, S-1) of both planes, and the way of text.
 
     e_in, w_in, e_out, w_out, issue_in, issue_out, report: those of the :class:`MxmEdge`. south: partial sums of the row below, one
-    port for each column group and plane, zeros below row 0. north: those of this one; north_valid, north_tandem: whether new ones came in
-    this cycle, and whether they are low halves of fp16. result, result_valid, result_tandem: the same of the last row's column k.
-    fetch_in, fetch_out, text_in, text_out, text_report: see :class:`hdl.fetch.FetchTile`. error: of edge or text.
+    port for each column group and plane, zeros below row 0. north: those of this one; north_valid, north_tandem: whether new ones
+    came in this cycle, and whether they are low halves of fp16. result, result_valid, result_tandem: the same of the last row's
+    column k. fetch_in, fetch_out, text_in, text_out, text_report: see :class:`hdl.fetch.FetchTile`. error: of edge or text.
+
+    It has a clock gate of its own, in front of those of its parts.
     """
 
-    registered = True
-
     def __init__(self, *, geometry: Geometry, edge: type = MxmEdge, pair: type = SupercellPair):
+        super().__init__(_row_ports(geometry), MxmRowCore, geometry=geometry, edge=edge, pair=pair)
+
+    def wakes(self):
+        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven, *way_wakes(self)]
+
+
+def _row_ports(geometry: Geometry) -> dict:
+    s, queues = geometry.superlanes, len(QUEUES)
+    return {
+        "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
+        "issue_in": In(ISSUE_BITS).array(queues), "issue_out": Out(ISSUE_BITS).array(queues),
+        "south": In(SUMS_LAYOUT).array(s, PLANES_PER_HEMISPHERE), "north": Out(SUMS_LAYOUT).array(s, PLANES_PER_HEMISPHERE),
+        "north_valid": Out(1).array(s, PLANES_PER_HEMISPHERE), "north_tandem": Out(1).array(s),
+        "result": In(SUMS_LAYOUT).array(PLANES_PER_HEMISPHERE), "result_valid": In(1).array(PLANES_PER_HEMISPHERE),
+        "result_tandem": In(1),
+        "error": Out(1), "report": Out(Report()), **way_ports(queues),
+    }
+
+
+class MxmRowCore(Core):
+    """What a :class:`MxmRow` has behind its clock gate."""
+
+    def __init__(self, *, geometry: Geometry, edge: type, pair: type):
         self.geometry, self.edge, self.pair = geometry, edge, pair
-        s, queues = geometry.superlanes, len(QUEUES)
-        super().__init__({
-            "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
-            "issue_in": In(ISSUE_BITS).array(queues), "issue_out": Out(ISSUE_BITS).array(queues),
-            "south": In(PartialSums()).array(s, PLANES_PER_HEMISPHERE), "north": Out(PartialSums()).array(s, PLANES_PER_HEMISPHERE),
-            "north_valid": Out(1).array(s, PLANES_PER_HEMISPHERE), "north_tandem": Out(1).array(s),
-            "result": In(PartialSums()).array(PLANES_PER_HEMISPHERE), "result_valid": In(1).array(PLANES_PER_HEMISPHERE),
-            "result_tandem": In(1),
-            "error": Out(1), "report": Out(Report()), **way_ports(queues),
-        })
+        super().__init__(_row_ports(geometry))
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.edge = edge = stamp(self.edge, geometry=self.geometry)
         for name in ("e_in", "w_in", "e_out", "w_out", "issue_in", "issue_out", "report", "result", "result_valid", "result_tandem"):
             setattr(edge, name, getattr(self, name))   # the same signals: assignments would cost time
-        waves = edge.activation
+        waves, tiles = edge.activation, [edge]
         for j, (south, north) in enumerate(zip(self.south, self.north, strict=True)):
             m.submodules[f"pair_{j}"] = pair = stamp(self.pair)
             pair.west, pair.south, pair.north, waves = waves, south, north, pair.east
@@ -50,7 +66,9 @@ class MxmRow(wiring.Component):
                 m.d.comb += [pair.weights[p].load.eq(edge.load[p][j]), self.north_valid[j][p].eq(pair.east[p].valid)]
                 pair.weights[p].words = edge.row[p]
             m.d.comb += self.north_tandem[j].eq(pair.east[0].tandem)
-        m.d.comb += self.error.eq(edge.error | add_tile(m, self, queues=len(QUEUES)))
+            tiles.append(pair)
+        tiles.append(add_tile(m, self, queues=len(QUEUES)))
+        m.d.comb += [self.error.eq(edge.error | tiles[-1].error), self.pending.eq(Cat(tile.pending for tile in tiles).any())]
         return m
 
 
@@ -96,7 +114,6 @@ class Mxm(wiring.Component):
 
 def _connect_sums(m, rows):
     """Partial sums from row to row; they begin with zero."""
-    for port in (total for planes in rows[0].south for bundle in planes for total in sums_of(bundle)):
-        m.d.comb += port.eq(0)
+    m.d.comb += [sums.eq(0) for planes in rows[0].south for sums in planes]
     for below, above in zip(rows, rows[1:]):
         above.south = below.north

@@ -70,32 +70,21 @@ class ActivationWave(wiring.Signature):
         return "ActivationWave()"
 
 
+ROW_LAYOUT = data.ArrayLayout(DATA_BITS, LANES)
+"""One row of weights for one supercell: lane i of word c is the weight of input i, output c."""
+
+SUMS_LAYOUT = data.ArrayLayout(SUM_BITS, LANES)
+"""Partial sums, one for each output column. Packed, as the rows are: the simulator hands them on as a whole."""
+
+
 class WeightRow(wiring.Signature):
-    """One row of weights for one supercell: while load is 1, lane i of word c is the weight of input i, output c."""
+    """A row of weights that is to be loaded while load is 1; words: see :data:`ROW_LAYOUT`."""
 
     def __init__(self):
-        super().__init__({"load": Out(1), "words": Out(DATA_BITS).array(LANES)})
+        super().__init__({"load": Out(1), "words": Out(ROW_LAYOUT)})
 
     def __repr__(self):
         return "WeightRow()"
-
-
-class PartialSums(wiring.Signature):
-    """Sixteen sums of 32 bits, s0 .. sf, one for each output column.
-
-    The simulator stores signals in the alphabetical order of their names: hexadecimal names keep the sums together.
-    """
-
-    def __init__(self):
-        super().__init__({f"s{j:x}": Out(SUM_BITS) for j in range(LANES)})
-
-    def __repr__(self):
-        return "PartialSums()"
-
-
-def sums_of(bundle) -> list:
-    """The sixteen sums of a PartialSums interface, column 0 first."""
-    return [getattr(bundle, f"s{j:x}") for j in range(LANES)]
 
 
 class SupercellPair(Gated):
@@ -128,8 +117,8 @@ _PORTS = {
     "west": In(ActivationWave()).array(PLANES_PER_HEMISPHERE),
     "east": Out(ActivationWave()).array(PLANES_PER_HEMISPHERE),
     "weights": In(WeightRow()).array(PLANES_PER_HEMISPHERE),
-    "south": In(PartialSums()).array(PLANES_PER_HEMISPHERE),
-    "north": Out(PartialSums()).array(PLANES_PER_HEMISPHERE),
+    "south": In(SUMS_LAYOUT).array(PLANES_PER_HEMISPHERE),
+    "north": Out(SUMS_LAYOUT).array(PLANES_PER_HEMISPHERE),
 }
 
 
@@ -179,7 +168,7 @@ class PairCore(Core):
         excess = Signal(SUM_BITS, name=f"p{p}_excess")
         m.d.comb += excess.eq(OFFSET * reduce(_sum, inputs))
         with gated(m, west.valid, name=f"compute{p}") as domain:
-            for j, start in enumerate(sums_of(self.south[p])):
+            for j, start in enumerate(self.south[p]):
                 m.d[domain] += sums[j].eq(_dot((start - excess)[:SUM_BITS], inputs, [row[j] for row in active]))
         return sums
 
@@ -196,7 +185,7 @@ class PairCore(Core):
         flags = [Signal(Flags, name=f"f{j:x}", reset_less=True) for j in range(LANES)]
         flagged = Signal(reset_less=True)   # totals have a high half
         weights = [[Cat(_offset(low[i][j]), _offset(high[i][j])) for i in range(LANES)] for j in range(LANES)]
-        south = [Cat(pair) for pair in zip(*map(sums_of, self.south), strict=True)]
+        south = [Cat(pair) for pair in zip(*self.south, strict=True)]
         with gated(m, first | second, name="tandem") as domain:
             m.d[domain] += flagged.eq(second)
             for j in range(LANES):
@@ -216,7 +205,7 @@ class PairCore(Core):
         with m.Elif(Cat(wave.valid for wave in self.west).any()):
             m.d.sync += shown.eq(0)
         for p, north in enumerate(self.north):
-            for out, total, half in zip(sums_of(north), sums[p], halves, strict=True):
+            for out, total, half in zip(north, sums[p], halves, strict=True):
                 m.d.comb += out.eq(Mux(shown, half.word_select(p, SUM_BITS), total))
 
 

@@ -7,37 +7,52 @@ from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hdl.fetch import add_tile, column_ports, connect_column, way_ports
+from hdl.clock_gate import Core, Gated
+from hdl.fetch import add_tile, column_ports, connect_column, way_ports, way_wakes
 from hdl.operands import Report
 from hdl.stamp import stamp
 from hdl.stream import WORD_BITS, StreamSide
-from hdl.sxm.mailbox import LEVEL_BITS, Mailbox, MailboxHost
+from hdl.sxm.mailbox import LEVEL_BITS, Mailbox, MailboxHost, host_wakes
 from hdl.sxm.network import SHIFTERS, NetworkResult, PermuteOperand, ShiftOperand, SxmNetwork
 from hdl.sxm.tile import ISSUE_BITS, QUEUES, SxmTile
 from isa.geometry import Geometry
+from isa.instructions import OPCODE_BITS
 
 
-class SxmRow(wiring.Component):
+class SxmRow(Gated):
     """Superlane k of one hemisphere's SXM: its tile, its mailboxes and the way of text.
 
     e_in, w_in, e_out, w_out, issue_in, issue_out, report, shift, shifted, permute, permuted: those of the :class:`SxmTile`.
     host, full, empty: see :class:`hdl.sxm.mailbox.Mailbox`. fetch_in, fetch_out, text_in, text_out, text_report: see
     :class:`hdl.fetch.FetchTile`. error: of tile or text.
+
+    It has a clock gate of its own, in front of those of its parts.
     """
 
-    registered = True
-
     def __init__(self, *, geometry: Geometry, tile: type = SxmTile):
+        super().__init__(_ROW_PORTS, SxmRowCore, geometry=geometry, tile=tile)
+
+    def wakes(self):
+        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven, *way_wakes(self),
+                *(result.valid for result in (*self.shifted, self.permuted)), *host_wakes(self.host)]
+
+
+_ROW_PORTS = {
+    "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
+    "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "issue_out": Out(ISSUE_BITS).array(len(QUEUES)),
+    "shift": Out(ShiftOperand()).array(SHIFTERS), "shifted": In(NetworkResult()).array(SHIFTERS),
+    "permute": Out(PermuteOperand()), "permuted": In(NetworkResult()),
+    "host": In(MailboxHost()), "full": Out(1), "empty": Out(1),
+    "error": Out(1), "report": Out(Report()), **way_ports(len(QUEUES)),
+}
+
+
+class SxmRowCore(Core):
+    """What a :class:`SxmRow` has behind its clock gate."""
+
+    def __init__(self, *, geometry: Geometry, tile: type):
         self.geometry, self.tile = geometry, tile
-        queues = len(QUEUES)
-        super().__init__({
-            "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
-            "issue_in": In(ISSUE_BITS).array(queues), "issue_out": Out(ISSUE_BITS).array(queues),
-            "shift": Out(ShiftOperand()).array(SHIFTERS), "shifted": In(NetworkResult()).array(SHIFTERS),
-            "permute": Out(PermuteOperand()), "permuted": In(NetworkResult()),
-            "host": In(MailboxHost()), "full": Out(1), "empty": Out(1),
-            "error": Out(1), "report": Out(Report()), **way_ports(queues),
-        })
+        super().__init__(_ROW_PORTS)
 
     def elaborate(self, platform):
         m = Module()
@@ -50,7 +65,8 @@ class SxmRow(wiring.Component):
         connect(m, tile.letter, box.letter)
         connect(m, tile.request, box.request)
         connect(m, box.delivery, tile.delivery)
-        m.d.comb += self.error.eq(tile.error | add_tile(m, self, queues=len(QUEUES)))
+        text = add_tile(m, self, queues=len(QUEUES))
+        m.d.comb += [self.error.eq(tile.error | text.error), self.pending.eq(tile.pending | box.pending | text.pending)]
         return m
 
 

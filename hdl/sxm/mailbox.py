@@ -1,6 +1,6 @@
 """Mailboxes of one hemisphere: vectors that programs hand to the host, and that the host hands to programs."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -74,8 +74,12 @@ class Mailbox(Gated):
         super().__init__(_PORTS, MailboxCore)
 
     def wakes(self):
-        host = self.host
-        return [self.letter.valid, self.request.valid, host.valid, host.pop, host.push, host.clear]
+        return [self.letter.valid, self.request.valid, *host_wakes(self.host)]
+
+
+def host_wakes(host) -> list[Value]:
+    """Inputs of a :class:`MailboxHost` that open a clock gate."""
+    return [host.valid, host.pop, host.push, host.clear]
 
 
 _PORTS = {

@@ -1,7 +1,7 @@
 // Records the driven words of one superlane at one boundary. In every cycle with enable = 1 and any stream driven, the
 // words of the driven streams go to the C++ side (lpu_dpi.cpp) in ascending order of stream id: 0..31 eastward, then
 // 32..63 westward. Each word lies in 160 bits. `cycle` is the number of the cycle in which the
-// registers show these words. clk must not be gated. Without LPU_SIM the module is empty.
+// registers show these words. A gate of clk must be open in such a cycle. Without LPU_SIM the module is empty.
 module lpu_srf_monitor (
     input wire              clk,
     input wire              enable,

@@ -1,8 +1,7 @@
 // Says which bits of the stream registers of one superlane at one boundary are to be flipped in a cycle: those that the C++
-// side (lpu_dpi.cpp) holds for this place. Each word lies in 160 bits. The answer is there from the middle of the cycle on
-// (clk is low), in time for the edge that ends it. clk must not be gated. Without LPU_SIM nothing is flipped.
+// side (lpu_dpi.cpp) holds for this place. Each word lies in 160 bits. The answer is there as soon as `cycle` is, and stays until
+// that changes. Without LPU_SIM nothing is flipped.
 module lpu_stream_fault (
-    input  wire              clk,
     input  wire              enable,
     input  wire [31:0]       cycle,
     input  wire [15:0]       boundary,
@@ -22,7 +21,7 @@ module lpu_stream_fault (
         west_flip = 0;
     end
 
-    always @(negedge clk) begin
+    always @(cycle, enable) begin
         if (flipping) begin
             flipping = 0;
             east_flip = 0;

@@ -17,7 +17,7 @@ from hdl.icu import Icu
 from hdl.mem import MemTile
 from hdl.mxm import Mxm
 from hdl.mxm.edge import MxmEdge
-from hdl.mxm.supercell import SupercellPair
+from hdl.mxm.supercell import SUM_BITS, SupercellPair
 from hdl.stamp import stamp
 from hdl.stream import LANE_BITS
 from hdl.sxm import Sxm
@@ -147,7 +147,13 @@ def _swapped_halves(m, icu, text):
     return Cat(text[len(text) // 2:], text[:len(text) // 2])
 
 
-def _no_low_half(m, edge, total):
+def _of_column_3(change: Callable) -> Callable:
+    """The change of one column of a port with the sums of all."""
+    low, high = 3 * SUM_BITS, 4 * SUM_BITS
+    return lambda m, tile, sums: Cat(sums[:low], change(tile, sums[low:high]), sums[high:])
+
+
+def _no_low_half(edge, total):
     """0 for the low half of a sum of fp16, which comes first."""
     return Mux(edge.result_tandem, 0, total)
 
@@ -166,7 +172,7 @@ FAULTS = tuple(Fault(i, *fault) for i, fault in enumerate((
     ("uint8 activations are taken as int8", "edge", {"issue_in": _field(Activate, "type", lambda t: 0)}),
     ("ABC does not install weights", "edge", {"issue_in": _field(Activate, "install", lambda t: 0)}),
     ("LW fills the wrong column group", "edge", {"issue_in": _field(LoadWeights, "group", lambda j: j ^ 1)}),
-    ("a partial sum loses bit 20 on its way north", "pair", {"north__0__s3": lambda m, tile, v: Cat(v[:20], 0, v[21:])}),
+    ("a partial sum loses bit 20 on its way north", "pair", {"north__0": _of_column_3(lambda pair, v: Cat(v[:20], 0, v[21:]))}),
     ("Shift moves one lane too far", "sxm", {"issue_in": _field(Shift, "amount", lambda n: n + 1)}),
     ("Shift fills with zero", "sxm", {"issue_in": _field(Shift, "fill", lambda n: 0)}),
     ("Select takes the first stream everywhere", "sxm", {"issue_in": _same_stream}),
@@ -184,7 +190,7 @@ FAULTS = tuple(Fault(i, *fault) for i, fault in enumerate((
      {f"issue_{q}": _field(Config, "superlanes", _all_but_one) for q in ALU_QUEUES}),
     ("instructions are fetched with their halves swapped", "icu", {f"text_{q}__word": _swapped_halves for q in FETCHING}),
     ("Ifetch samples text a cycle late", "icu", {f"fetch_{q}": _late for q in FETCHING}),
-    ("one column of fp16 sums loses its low half", "edge", {"result__0__s3": _no_low_half}),
+    ("one column of fp16 sums loses its low half", "edge", {"result__0": _of_column_3(_no_low_half)}),
     ("Emit posts the letter before", "sxm", {"letter__data": _late}),
     ("Take drives the neighbouring stream", "sxm", {"request__stream": lambda m, tile, stream: stream ^ 1}),
 ), start=1))

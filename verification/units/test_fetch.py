@@ -26,7 +26,7 @@ class Row(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.error.eq(add_tile(m, self, queues=self.queues))
+        m.d.comb += self.error.eq(add_tile(m, self, queues=self.queues).error)
         return m
 
 

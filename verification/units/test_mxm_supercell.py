@@ -7,7 +7,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from hdl import stamp
-from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SupercellPair, sums_of
+from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SupercellPair
 from isa.geometry import LANES
 from verification.units.fp16_cases import CANONICAL_NAN, INFINITY_FP32, SIGN, SIGN_FP32, dot, family
 
@@ -49,7 +49,7 @@ def test_products_and_sums_of_both_planes_match_numpy(simulate):
             await ctx.tick()
             for p in range(PLANES_PER_HEMISPHERE):
                 if step > 0:
-                    shown = [ctx.get(total) for total in sums_of(pair.north[p])]
+                    shown = [ctx.get(total) for total in pair.north[p]]
                     # weights installed in a step serve from the next one on
                     matrix = weights[(step - 1) // 2, p]
                     assert shown == _expected(vectors[step - 1, p], unsigned[step - 1, p], south[step - 1, p], matrix)
@@ -70,7 +70,7 @@ def _feed(ctx, pair, p, vector, unsigned, south, valid):
     ctx.set(pair.west[p].valid, int(valid))
     ctx.set(pair.west[p].unsigned, int(unsigned))
     ctx.set(pair.west[p].data, int.from_bytes(vector.astype(np.uint8), "little"))
-    for total, value in zip(sums_of(pair.south[p]), south, strict=True):
+    for total, value in zip(pair.south[p], south, strict=True):
         ctx.set(total, int(value))
 
 
@@ -123,19 +123,19 @@ def test_halves_of_exact_fp16_sums_match_rational_numbers(simulate):
         vector, south = random.integers(0, 256, LANES), random.integers(0, 2**32, LANES)
         _feed(ctx, pair, 0, vector, 1, south, True)
         await ctx.tick()
-        assert [ctx.get(total) for total in sums_of(pair.north[0])] == _expected(vector, 1, south, weights)
+        assert [ctx.get(total) for total in pair.north[0]] == _expected(vector, 1, south, weights)
 
     simulate(bench)
 
 
 def _set_south(ctx, pair, halves):
     for p in range(PLANES_PER_HEMISPHERE):
-        for total, half in zip(sums_of(pair.south[p]), halves, strict=True):
+        for total, half in zip(pair.south[p], halves, strict=True):
             ctx.set(total, half >> 32 * p & 0xFFFFFFFF)
 
 
 def _check_half(ctx, pair, which, lows, highs, flags):
-    shown = [ctx.get(low) | ctx.get(high) << 32 for low, high in zip(*map(sums_of, pair.north), strict=True)]
+    shown = [ctx.get(low) | ctx.get(high) << 32 for low, high in zip(*pair.north, strict=True)]
     if which == 0:
         assert shown == lows
         return
