@@ -6,8 +6,6 @@
 Both are functions that add named signals to a module, one per stage, so that a slice can put them where its pipeline wants
 them.
 
-A slice with many words stamps :class:`Encoder` and :class:`Decoder`: the simulator compiles them once for all words.
-
 Simulation speed decides the form. The parity of a row is taken of two machine words of 64 bits that are masked, XOR-ed and
 reduced once. The masks open with ``enable``: masks that are constants are taken apart bit by bit on their way to the
 simulator, which then needs ten times as long, so let ``enable`` be a signal (a constant 1 is right but slow). Without it
@@ -19,12 +17,10 @@ from functools import reduce
 from operator import and_
 
 from amaranth import Cat, Module, Mux, Signal, Value
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from isa.ecc import CHECK_BITS, DATA_BITS, ROWS, WORD_BITS
 
-__all__ = ["Decoded", "Decoder", "Encoder", "check_bits", "decode", "encode"]
+__all__ = ["Decoded", "check_bits", "decode", "encode"]
 
 _HALF = DATA_BITS // 2
 
@@ -103,32 +99,3 @@ def decode(m: Module, word: Value, *, name: str, enable: Value) -> Decoded:
         m.d.comb += [known.eq(Cat(flips).any() | _at_check_column(syndrome)), fixed.eq(data ^ Cat(flips)),
                      corrected.eq(known), uncorrectable.eq(~known)]
     return Decoded(fixed, corrected, uncorrectable, syndrome)
-
-
-class Encoder(wiring.Component):
-    """word: data and its check bits in the same cycle; without enable the check bits are 0."""
-
-    enable: In(1)
-    data: In(DATA_BITS)
-    word: Out(WORD_BITS)
-
-    def elaborate(self, platform):
-        m = Module()
-        m.d.comb += self.word.eq(encode(m, self.data, name="own", enable=self.enable))
-        return m
-
-
-class Decoder(wiring.Component):
-    """data, corrected, uncorrectable: what :func:`decode` makes of word in the same cycle."""
-
-    enable: In(1)
-    word: In(WORD_BITS)
-    data: Out(DATA_BITS)
-    corrected: Out(1)
-    uncorrectable: Out(1)
-
-    def elaborate(self, platform):
-        m = Module()
-        found = decode(m, self.word, name="own", enable=self.enable)
-        m.d.comb += [self.data.eq(found.data), self.corrected.eq(found.corrected), self.uncorrectable.eq(found.uncorrectable)]
-        return m

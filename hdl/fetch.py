@@ -8,7 +8,7 @@ vector), and never meet: there is nothing to arbitrate and nothing to store.
 
 from collections.abc import Sequence
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -95,7 +95,7 @@ class FetchCore(Core):
         m.d.comb += [self.text_out[q].valid.eq(valid), self.text_out[q].word.eq(text)]
         m.d.sync += valid.eq(beat["valid"] | north.valid)
         with m.If(beat["valid"]):
-            m.d.sync += text.eq(Mux(driven, word, 0))   # what an idle register holds is no text
+            m.d.sync += text.eq(word)
         with m.Elif(north.valid):
             m.d.sync += text.eq(north.word)
         return beat["valid"] & ~driven

@@ -15,8 +15,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated
-from hdl.ecc import Decoder, Encoder
-from hdl.stamp import stamp
+from hdl.ecc import decode
 from hdl.stream import STREAM_BITS, sample
 
 __all__ = ["Collector", "Operands", "PlacedReport", "Report", "place", "said", "summary"]
@@ -98,20 +97,6 @@ def report_registers(m: Module, report, count: Value, found: Value, where: Value
     return corrected.any() | uncorrectable
 
 
-def decoder(m: Module, word: Value, *, name: str, enable: Value) -> Decoder:
-    """Add a decoder of a word."""
-    m.submodules[name] = part = stamp(Decoder)
-    m.d.comb += [part.word.eq(word), part.enable.eq(enable)]
-    return part
-
-
-def encoded(m: Module, data: Value, *, name: str, enable: Value) -> Signal:
-    """The word of 137 bits of 128 data bits, by an encoder of its own."""
-    m.submodules[name] = part = stamp(Encoder)
-    m.d.comb += [part.data.eq(data), part.enable.eq(enable)]
-    return part.word
-
-
 class Operands:
     """The checked operands of a tile that has the ports e_in, w_in and report."""
 
@@ -122,7 +107,7 @@ class Operands:
     def sample(self, stream: Value, enable: Value, *, name: str, size: int = 1):
         """:func:`hdl.stream.sample` with corrected words of 128 data bits; driven is 1 if all of them were."""
         words, driven = sample(self._m, self._tile.e_in, self._tile.w_in, stream, enable, name=name, size=size)
-        decoded = [decoder(self._m, word, name=f"{name}_ecc{i}", enable=driven[i]) for i, word in enumerate(words)]
+        decoded = [decode(self._m, word, name=f"{name}_ecc{i}", enable=driven[i]) for i, word in enumerate(words)]
         self._corrected += [word.corrected for word in decoded]
         self._uncorrectable += [(word.uncorrectable, (stream | i)[:_STREAM_BITS]) for i, word in enumerate(decoded)]
         return [word.data for word in decoded], driven.all()

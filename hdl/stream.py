@@ -25,8 +25,9 @@ SRF_LAYOUT = FlexibleLayout(STREAMS * LANE_BITS, {i: Field(WORD_BITS, i * LANE_B
 class StreamSide(wiring.Signature):
     """One SRF of one superlane and one direction, seen from the side that drives it.
 
-    driven: bit i is 1 if somebody drove stream i. data: data[i] is the word of stream i, meaningful where the driven
-    bit is 1. It is one packed signal in which every word takes 160 bits, the upper 23 of them 0.
+    driven: bit i is 1 if somebody drove stream i. data: data[i] is the word of stream i where the driven bit is 1, and anything
+    elsewhere: nothing may depend on that (the simulator does not even hand it on). It is one packed signal in which every word
+    takes 160 bits, the upper 23 of them 0.
     """
 
     def __init__(self):
@@ -64,14 +65,14 @@ def stream_registers(m: Module, incoming, outgoing, drives: Sequence[Drive], *, 
 
     incoming: the SRF one hop upstream. outgoing: the port that shows the registers. drives: requests of this tile; those of
     this direction (west or not) win over the passing word. If two meet on a stream the later one of the sequence wins (the
-    static checker refuses such programs). Driven bits are reset to 0; words have no reset and load only when a word of the SRF
-    is driven.
+    static checker refuses such programs). Driven bits are reset to 0; words have no reset and load only when they are driven.
     """
     driven, words = Signal(STREAMS, name=f"{name}_driven"), Signal(SRF_LAYOUT, name=f"{name}_data", reset_less=True)
     m.d.comb += [outgoing.driven.eq(driven), outgoing.data.eq(words)]
     m.d.sync += driven.eq(incoming.driven)
-    with m.If(incoming.driven.any()):
-        m.d.sync += Value.cast(words).eq(Value.cast(incoming.data))
+    for i in range(STREAMS):
+        with m.If(incoming.driven[i]):
+            m.d.sync += words[i].eq(incoming.data[i])
     for drive in drives:
         with m.If(drive.enable & (drive.stream[STREAM_BITS] == west)):
             _load(m, driven, words, drive)
@@ -98,9 +99,9 @@ def sample(m: Module, eastward, westward, stream: Value, enable: Value, *, name:
     """Sample an aligned group of streams by the 6-bit id of its first stream.
 
     Returns (words, driven): ``size`` signals of 137 bits, and as many bits that say which of them were driven. Both are
-    combinational; without enable all are 0.
+    combinational; without enable all are 0, and so are words that were not driven.
     """
-    words = [Signal(WORD_BITS, name=f"{name}_{i}") for i in range(size)]
+    words, held = ([Signal(WORD_BITS, name=f"{name}_{what}{i}") for i in range(size)] for what in ("", "held"))
     driven = Signal(size, name=f"{name}_driven")
     low = size.bit_length() - 1
     with m.If(enable), m.Switch(stream[low:STREAM_BITS + 1]):
@@ -109,5 +110,8 @@ def sample(m: Module, eastward, westward, stream: Value, enable: Value, *, name:
             first = value * size % STREAMS
             with m.Case(value):
                 m.d.comb += driven.eq(side.driven[first:first + size])
-                m.d.comb += [words[i].eq(side.data[first + i]) for i in range(size)]
+                m.d.comb += [held[i].eq(side.data[first + i]) for i in range(size)]
+    for i in range(size):
+        with m.If(driven[i]):
+            m.d.comb += words[i].eq(held[i])
     return words, driven

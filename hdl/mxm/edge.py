@@ -8,9 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
+from hdl.ecc import encode
 from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, ROW_LAYOUT, SUM_BITS, SUMS_LAYOUT, ActivationWave
 from hdl.mxm.tandem import TAKEN_TO_ENTRY, TAKEN_TO_TOTAL, TandemColumn
-from hdl.operands import Operands, Report, encoded
+from hdl.operands import Operands, Report
 from hdl.stamp import stamp
 from hdl.stream import (
     DATA_BITS,
@@ -257,5 +258,5 @@ def _writes(mode):
 
 def _drive(m, stream, emits, totals, name):
     """The request that drives 16 sums, low byte on the lowest stream."""
-    return Drive(emits, stream, [encoded(m, Cat(total.word_select(b, 8) for total in totals), name=f"{name}_out{b}", enable=emits)
+    return Drive(emits, stream, [encode(m, Cat(total.word_select(b, 8) for total in totals), name=f"{name}_out{b}", enable=emits)
                                  for b in range(_SUM_BYTES)])

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated, gated
 from hdl.decode import fields, instruction_register, is_a
-from hdl.operands import Operands, Report, encoded
+from hdl.ecc import encode
+from hdl.operands import Operands, Report
 from hdl.stream import (
     DATA_BITS,
     STREAM_BITS,
@@ -110,7 +111,7 @@ class SxmCore(Core):
         valid = _operands(m, passing, self.shift[n], name, on=active, stream=field["out_stream"], data=data,
                           amount=field["amount"], up=field["up"], fill=field["fill"])
         result = self.shifted[n]
-        word = encoded(m, result.data, name=f"{name}_out", enable=result.valid)
+        word = encode(m, result.data, name=f"{name}_out", enable=result.valid)
         return _Unit(valid, active & ~driven, Drive(result.valid, result.stream, [word]))
 
     def _select(self, m, n, register, name):
@@ -126,7 +127,7 @@ class SxmCore(Core):
         m.d.comb += result.eq(Cat(Mux(held.mask[i], held.data.word_select(i, 8), held.other.word_select(i, 8))
                                   for i in range(LANES)))
         return _Unit(valid, active & ~(driven & other_driven & mask_driven),
-                     Drive(valid, held.stream, [encoded(m, result, name=f"{name}_out", enable=valid)]))
+                     Drive(valid, held.stream, [encode(m, result, name=f"{name}_out", enable=valid)]))
 
     def _permute(self, m, n, register, name):
         passing, active, field = _across(m, register, Permute, name)
@@ -137,7 +138,7 @@ class SxmCore(Core):
         valid = _operands(m, passing, self.permute, name, on=active, stream=field["out_stream"], data=data, low=low, high=high)
         result = self.permuted
         return _Unit(valid, active & ~(driven & low_driven & high_driven), Drive(
-            result.valid, result.stream, [encoded(m, result.data, name=f"{name}_out", enable=result.valid)]))
+            result.valid, result.stream, [encode(m, result.data, name=f"{name}_out", enable=result.valid)]))
 
     def _distribute(self, m, n, register, name):
         active, field = is_a(register.word, Distribute), fields(Distribute, register.word)
@@ -149,7 +150,7 @@ class SxmCore(Core):
                           index=index)
         result = Signal(DATA_BITS, name=f"{name}_result")
         m.d.comb += result.eq(Cat(select_lane(held.data, held.index.word_select(i, 8)) for i in range(LANES)))
-        word = encoded(m, result, name=f"{name}_out", enable=valid)
+        word = encode(m, result, name=f"{name}_out", enable=valid)
         return _Unit(valid, active & ~(driven & map_driven), Drive(valid, held.stream, [word]))
 
     def _rotate(self, m, n, register, name):
@@ -163,7 +164,7 @@ class SxmCore(Core):
         for i, result in enumerate(results):
             small = _rotation(held.data, SMALL_BLOCK, i) if i < SMALL_BLOCK ** 2 else Const(0, DATA_BITS)
             m.d.comb += result.eq(Mux(held.large, _rotation(held.data, LARGE_BLOCK, i), small))
-        words = [encoded(m, result, name=f"{name}_out{i:x}", enable=valid) for i, result in enumerate(results)]
+        words = [encode(m, result, name=f"{name}_out{i:x}", enable=valid) for i, result in enumerate(results)]
         mask = Mux(held.large, (1 << LARGE_BLOCK ** 2) - 1, (1 << SMALL_BLOCK ** 2) - 1)
         return _Unit(valid, active & ~driven, Drive(valid, held.stream, words, mask))
 
@@ -177,7 +178,7 @@ class SxmCore(Core):
         with gated(m, active, name=name) as domain:
             m.d[domain] += stream.eq(field["out_stream"])
             m.d[domain] += [row.eq(words[i]) for i, row in enumerate(rows)]
-        columns = [encoded(m, Cat(row.word_select(j, 8) for row in rows), name=f"{name}_out{j:x}", enable=valid)
+        columns = [encode(m, Cat(row.word_select(j, 8) for row in rows), name=f"{name}_out{j:x}", enable=valid)
                    for j in range(LANES)]
         return _Unit(valid, active & ~driven, Drive(valid, stream, columns))
 

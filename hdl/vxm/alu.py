@@ -18,7 +18,8 @@ from hdl.arith.int_to_fp import IntToFp
 from hdl.arith.rsqrt import Rsqrt
 from hdl.arith.tanh import Tanh
 from hdl.clock_gate import PENDING, Core, Gated, gated
-from hdl.operands import Report, decoder, encoded, report_registers, summary
+from hdl.ecc import decode, encode
+from hdl.operands import Report, report_registers, summary
 from hdl.stamp import stamp
 from hdl.vxm.lane import Lane
 from isa import timing
@@ -214,7 +215,7 @@ class AluCore(Core):
         """(decoded plane, its stream) for the planes of an operand."""
         vector = getattr(self, name)
         words = [Cat(vector.word_select(p, DATA_BITS), source.check[p]) for p in range(WORD_BYTES)]
-        return [(decoder(m, word, name=f"{name}_plane{p}", enable=source.checked[p]), (source.stream | p)[:len(source.stream)])
+        return [(decode(m, word, name=f"{name}_plane{p}", enable=source.checked[p]), (source.stream | p)[:len(source.stream)])
                 for p, word in enumerate(words)]
 
     def _unit(self, m, unit, words, start, moving):
@@ -241,5 +242,5 @@ class AluCore(Core):
         for p in range(WORD_BYTES):
             driven = Signal(name=f"driven{p}")
             m.d.comb += driven.eq(emit.drive & emit.form.matches(*(form for form in Format if form.size > p)))
-            word = encoded(m, result.word_select(p, DATA_BITS), name=f"encoder{p}", enable=driven)
+            word = encode(m, result.word_select(p, DATA_BITS), name=f"encoder{p}", enable=driven)
             m.d.comb += self.check[p].eq(word[DATA_BITS:])

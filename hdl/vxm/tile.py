@@ -112,7 +112,7 @@ class VxmCore(Core):
 
     def _sample(self, m, port, source, stream, form, *, name):
         """Put the operand of a stream group on ``port``, and what checks it on ``source``, in the caller's context. Returns 1 if
-        a stream was not driven."""
+        a stream was not driven; its word is 0."""
         missing, driven = Signal(name=f"{name}_missing"), Signal(QUAD, name=f"{name}_driven")
         quad = [Signal(WORD_BITS, name=f"{name}_quad{i}") for i in range(QUAD)]
         low, high = Signal(WORD_BITS, name=f"{name}_low"), Signal(WORD_BITS, name=f"{name}_high")
@@ -123,7 +123,7 @@ class VxmCore(Core):
                 side, begin = (self.e_in if value * QUAD < STREAMS else self.w_in), value * QUAD % STREAMS
                 with m.Case(value):
                     m.d.comb += driven.eq(side.driven[begin:begin + QUAD])
-                    m.d.comb += [quad[i].eq(side.data[begin + i]) for i in range(QUAD)]
+                    m.d.comb += [quad[i].eq(Mux(side.driven[begin + i], side.data[begin + i], 0)) for i in range(QUAD)]
         m.d.comb += [low.eq(Array(quad)[first]), high.eq(Mux(first[1], quad[3], quad[1]))]
         planes = [low, high, *quad[2:]]
         m.d.comb += [port.eq(Cat(word[:DATA_BITS] for word in planes)), source.stream.eq(stream), present.eq(driven >> first)]
