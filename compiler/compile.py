@@ -21,8 +21,27 @@ def compile_llama(weights: LlamaWeights, calibration: Calibration, geometry: Geo
     if precision == "fp16":
         graph = llama_fp16.build(weights, calibration, geometry, context)
     else:
-        modes = dict.fromkeys(llama.SITES, precision) if isinstance(precision, str) else precision
-        graph = llama.build(weights, calibration, geometry, context, modes)
+        graph = llama.build(weights, calibration, geometry, context, _modes(precision))
     program = schedule(graph, geometry)
     program.notes |= {"kind": "llama decode step", "context": context, "vocabulary": weights.config.vocab}
     return program
+
+
+def compile_layers(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, layers: range, *, context: int,
+                   precision: str | dict[str, str] = "int8") -> Program:
+    """One token's way through some of the layers of a Llama-style model as a Program.
+
+    Symbols: `x` and `y`, the residual stream before and behind the layers, fp32; `pos`, the position, an index vector, one
+    more after each run; the caches (compiler.host.LayersHost fills them). Arguments and errors: see compile_llama.
+    """
+    if precision == "fp16":
+        graph = llama_fp16.build_layers(weights, calibration, geometry, context, layers)
+    else:
+        graph = llama.build_layers(weights, calibration, geometry, context, _modes(precision), layers)
+    program = schedule(graph, geometry)
+    program.notes |= {"kind": "llama layers", "context": context, "layers": [layers.start, layers.stop], "fp16": precision == "fp16"}
+    return program
+
+
+def _modes(precision):
+    return dict.fromkeys(llama.SITES, precision) if isinstance(precision, str) else precision

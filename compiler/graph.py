@@ -273,10 +273,11 @@ class Work:
 
 @dataclass
 class Graph:
-    """Tensors and work of one step, in program order."""
+    """Tensors and work of one step, in program order. notes: what a host should know of it, for the program's notes."""
 
     tensors: list[Tensor] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
+    notes: dict = field(default_factory=dict)
 
 
 def walk(expression):

@@ -533,7 +533,7 @@ def schedule(graph: Graph, geometry: Geometry) -> Program:
         raise ScheduleError(f"program does not fit geometry {geometry.name}: {e}") from None
     expansion = program.expand()
     program.cycles = expansion.cycles
-    program.notes = _notes(program, expansion, ideal, real)
+    program.notes = graph.notes | _notes(program, expansion, ideal, real)
     return program
 
 

@@ -50,15 +50,34 @@ def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, c
     or quantize.QuantizeError for what cannot be compiled.
     """
     check(weights.config, context)
+    _check_modes(modes)
+    return Llama(weights, calibration, geometry, context, modes).build()
+
+
+def build_layers(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int, modes: dict[str, str],
+                 layers: range):
+    """Graph of some of the layers of a decode step, without embedding and head.
+
+    The residual stream enters as `x` and leaves as `y`; `pos` is as in a whole step. notes["scales"]: for each layer what one
+    step of each channel of the cached keys and values is worth.
+    """
+    check(weights.config, context, layers)
+    _check_modes(modes)
+    return Llama(weights, calibration, geometry, context, modes).build_layers(layers)
+
+
+def _check_modes(modes):
     if set(modes) != set(SITES):
         raise LlamaError(f"modes are needed for exactly {', '.join(SITES)}, not {', '.join(sorted(modes))}")
     if "fp16" in modes.values():
         raise LlamaError("fp16 is the precision of the whole model, not of one dense layer")
-    return Llama(weights, calibration, geometry, context, modes).build()
 
 
-def check(config: LlamaConfig, context: int):
-    """Raise LlamaError for a context or vocabulary that cannot be compiled."""
+def check(config: LlamaConfig, context: int, layers: range | None = None):
+    """Raise LlamaError for a context, a vocabulary or a choice of layers that cannot be compiled."""
+    if layers is not None and (not layers or layers.step != 1 or layers.start < 0 or layers.stop > config.layers):
+        raise LlamaError(f"layers {layers.start}..{layers.stop - 1} in steps of {layers.step} are not some of the model's, which "
+                         f"are 0..{config.layers - 1}")
     if not 1 <= context <= config.max_positions:
         raise LlamaError(f"context {context} is outside 1..{config.max_positions}, the model's positions")
     if config.vocab > TOKENS or context >= TOKENS:
@@ -83,20 +102,40 @@ class Llama:
 
     def build(self):
         b, c = self.b, self.config
-        self.pos = b.tensor("pos", "uint8", 1, kind=Kind.STATE, hemisphere=0)
-        self.positions = [self.pos]
-        if self.context_tiles > 1:
-            self.positions.append(b.tensor("pos.copy", "uint8", 1, kind=Kind.STATE, hemisphere=1))
+        self._positions()
         self.token = b.tensor("token", "uint8", 1, kind=Kind.STATE)
         self.tokens = b.tensor("tokens", "uint8", self.context + 1, kind=Kind.STATE)
         b.operation = "embedding"
         padded = np.pad(self.weights.embedding, ((0, 0), (0, -c.hidden % b.lanes)))
         x = self._gathered("x", "fp32", np.split(padded, self.tiles(c.hidden), axis=1), self.token)
         self._position_data()
+        self._sequence_data()
         for index in range(c.layers):
             x = self._layer(index, x)
         self._next_token(self._head(x))
         return b.graph
+
+    def build_layers(self, layers):
+        b, n = self.b, self.tiles(self.config.hidden)
+        self._positions()
+        x = b.tensor("x", "fp32", n, kind=Kind.INPUT, lanes=self.config.hidden)
+        self._position_data()
+        self._next_position()
+        b.graph.notes["scales"] = {}
+        for index in layers:
+            x = self._layer(index, x, "y" if index == layers[-1] else "")
+            b.graph.notes["scales"][str(index)] = self._cache_scales
+        b.operation = "position"
+        b.map(1, Load(self.next), self.positions)
+        return b.graph
+
+    def _positions(self):
+        """The position of the step, in each hemisphere that has keys."""
+        b = self.b
+        self.pos = b.tensor("pos", "uint8", 1, kind=Kind.STATE, hemisphere=0)
+        self.positions = [self.pos]
+        if self.context_tiles > 1:
+            self.positions.append(b.tensor("pos.copy", "uint8", 1, kind=Kind.STATE, hemisphere=1))
 
     # ---- what depends on the position -----------------------------------------------------------------------------
 
@@ -120,13 +159,15 @@ class Llama:
         cos, sin = rope_tables(self.config, length)
         self.cos = self._gathered("cos", "fp32", self._per_lane(cos), self.pos)
         self.sin = self._gathered("sin", "fp32", self._per_lane(sin), self.pos)
-        self._sequence_data()
+
+    def _next_position(self):
+        following = np.minimum(np.arange(self.context + 1) + 1, self.context)
+        self.next = self._gathered("next", "uint8", index_vectors(self.b.lanes, following)[None], self.pos)
 
     def _sequence_data(self):
         """What is known of the next position: its number, its token if the prompt gives it, and whether it does."""
         b = self.b
-        following = np.minimum(np.arange(self.context + 1) + 1, self.context)
-        self.next = self._gathered("next", "uint8", index_vectors(b.lanes, following)[None], self.pos)
+        self._next_position()
         sampled = b.tensor("sampled", "uint8", self.context, kind=Kind.INPUT)
         self.keep, self.given = b.tensor("keep", "uint8", 1), b.tensor("given", "uint8", 1)
         b.map(1, Load(sampled, index=Index(self.pos, self.context)), (self.keep,))
@@ -259,7 +300,8 @@ class Llama:
 
     # ---- a layer --------------------------------------------------------------------------------------------------
 
-    def _layer(self, index, x):
+    def _layer(self, index, x, output=""):
+        """The residual stream behind a layer, as a tensor of that name if it has one."""
         b, layer, seen = self.b, self.weights.layers[index], self.calibration.layers[index]
         name = f"layer{index}"
         b.operation = f"{name}.attention.norm"
@@ -269,18 +311,18 @@ class Llama:
         b.operation = f"{name}.attention.output"
         wo = self._o_matrix(layer.wo)
         dense = quantize.dense(wo, out_factor, self.modes["o"])
-        x = self._residual(f"{name}.attention", dense, out, x)
+        x = self._residual(f"{name}.attention", dense, out, x, f"{name}.attention.x")
         b.operation = f"{name}.ffn.norm"
         normed, factor = self._norm(f"{name}.ffn", x, seen.ffn_x, layer.ffn_norm, seen.ffn_normed, self.modes["ffn"])
-        return self._ffn(name, layer, seen, normed, factor, x)
+        return self._ffn(name, layer, seen, normed, factor, x, output or f"{name}.ffn.x")
 
-    def _residual(self, name, dense, activation, x):
-        following = self.b.tensor(f"{name}.x", "fp32", x.vectors)
+    def _residual(self, name, dense, activation, x, output):
+        following = self.b.tensor(output, "fp32", x.vectors, lanes=self.config.hidden)
         self._project(f"{name}.out", dense, activation,
                       lambda o, y: [(fadd(y, Load(x, (o,))), stores((following,), (o,)))])
         return following
 
-    def _ffn(self, name, layer, seen, normed, factor, x):
+    def _ffn(self, name, layer, seen, normed, factor, x, output):
         b = self.b
         b.operation = f"{name}.ffn.gate_up"
         mode, down_mode = self.modes["ffn"], self.modes["down"]
@@ -306,7 +348,7 @@ class Llama:
         b.operation = f"{name}.ffn.down"
         dense = quantize.dense(self._rows_in_tiles(layer.w_down),
                                np.pad(down_factor, (0, -len(down_factor) % b.lanes), mode="edge"), down_mode)
-        return self._residual(f"{name}.ffn", dense, activation, x)
+        return self._residual(f"{name}.ffn", dense, activation, x, output)
 
     def _head(self, x):
         b, c = self.b, self.config
@@ -353,6 +395,7 @@ class Llama:
         b.operation = f"{name}.attention.v"
         values, v_scale = self._values(name, self._folded(layer.wv, layer.attn_norm), seen.v, normed, factor, v_side)
         self._v_scale = v_scale
+        self._cache_scales = {"k": scales.k.reshape(-1).tolist(), "v": np.broadcast_to(v_scale, c.kv_width).tolist()}
         b.operation = f"{name}.attention.scores"
         scores = self._scores(name, queries, keys, scales)
         b.operation = f"{name}.attention.softmax"

@@ -31,6 +31,12 @@ def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, c
     return Fp16Llama(weights.rounded_to_fp16(), calibration, geometry, context, MODES).build()
 
 
+def build_layers(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int, layers: range):
+    """Graph of some of the layers, as compiler.frontends.llama.build_layers."""
+    check(weights.config, context, layers)
+    return Fp16Llama(weights.rounded_to_fp16(), calibration, geometry, context, MODES).build_layers(layers)
+
+
 class Fp16Llama(Llama):
     """Caches are pairs of tensors, of low and high bytes."""
 
