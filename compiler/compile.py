@@ -10,18 +10,19 @@ from .schedule import schedule
 
 
 def compile_llama(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, *, context: int | None = None,
-                  precision: str | dict[str, str] = "int8") -> Program:
+                  precision: str | dict[str, str] = "int8", embedding: str = "fp32") -> Program:
     """One decode step of a Llama-style model as a Program.
 
     context: positions of the KV cache, by default all of the model's. precision: "fp16" for the whole model, "int8" or
-    "int16" (see compiler.quantize) for all dense layers, or one of these for each of compiler.frontends.llama.SITES. Raises LlamaError,
-    QuantizeError, or PlaceError when the model does not fit the geometry.
+    "int16" (see compiler.quantize) for all dense layers, or one of these for each of compiler.frontends.llama.SITES. embedding: how
+    the table of a model in integers is kept, "fp32" or "int8". Raises LlamaError, QuantizeError, or PlaceError when the model does
+    not fit the geometry.
     """
     context = weights.config.max_positions if context is None else context
     if precision == "fp16":
         graph = llama_fp16.build(weights, calibration, geometry, context)
     else:
-        graph = llama.build(weights, calibration, geometry, context, _modes(precision))
+        graph = llama.build(weights, calibration, geometry, context, _modes(precision), embedding)
     program = schedule(graph, geometry)
     program.notes |= {"kind": "llama decode step", "context": context, "vocabulary": weights.config.vocab}
     return program

@@ -351,7 +351,7 @@ class Scheduler:
 
 
 def _tile_key(tile):
-    return tuple(map(id, tile.tensors)), tile.offset, tile.stride
+    return tuple(map(id, tile.tensors)), tile.offset, tile.stride, tile.order
 
 
 def _same_weights_together(order, keys):

@@ -34,6 +34,7 @@ from ..graph import Emission, Index, Kind, Layout, Load, MatMul, Node, Source, S
 from ..lower import Builder, f32, fadd, fmul, i32, index_vectors, place_positions, stores, to_f32, to_i8, tree
 
 SITES = ("qkv", "o", "ffn", "down", "head")
+EMBEDDINGS = ("fp32", "int8")   # int8: a byte a number, with a scale for each channel of the residual stream
 TOKENS = 1 << 16   # an index vector names one of so many
 _UNSEEN = -1e30   # what is added to the scores of positions that are not there yet
 _HEADROOM = 2   # the residual stream may be this many times larger than in calibration
@@ -43,15 +44,18 @@ class LlamaError(ValueError):
     """A model or option that cannot be compiled."""
 
 
-def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int, modes: dict[str, str]):
+def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int, modes: dict[str, str],
+          embedding: str = "fp32"):
     """Graph of one decode step.
 
-    context: positions of the KV cache. modes: for each of SITES, how its dense layers are quantised. Raises LlamaError
-    or quantize.QuantizeError for what cannot be compiled.
+    context: positions of the KV cache. modes: for each of SITES, how its dense layers are quantised. embedding: one of EMBEDDINGS.
+    Raises LlamaError or quantize.QuantizeError for what cannot be compiled.
     """
     check(weights.config, context)
     _check_modes(modes)
-    return Llama(weights, calibration, geometry, context, modes).build()
+    if embedding not in EMBEDDINGS:
+        raise LlamaError(f"unknown embedding {embedding!r}: it is one of {', '.join(EMBEDDINGS)}")
+    return Llama(weights, calibration, geometry, context, modes, embedding).build()
 
 
 def build_layers(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int, modes: dict[str, str],
@@ -89,7 +93,8 @@ class Llama:
 
     dtype = "int8"   # of activations, queries and values
 
-    def __init__(self, weights, calibration, geometry, context, modes):
+    def __init__(self, weights, calibration, geometry, context, modes, embedding="fp32"):
+        self.embedding = embedding
         self.weights, self.config, self.calibration, self.modes = weights, weights.config, calibration, modes
         self.b = Builder(geometry)
         self.tiles = self.b.tiles
@@ -106,14 +111,27 @@ class Llama:
         self.token = b.tensor("token", "uint8", 1, kind=Kind.STATE)
         self.tokens = b.tensor("tokens", "uint8", self.context + 1, kind=Kind.STATE)
         b.operation = "embedding"
-        padded = np.pad(self.weights.embedding, ((0, 0), (0, -c.hidden % b.lanes)))
-        x = self._gathered("x", "fp32", np.split(padded, self.tiles(c.hidden), axis=1), self.token)
+        x = self._embedded()
         self._position_data()
         self._sequence_data()
         for index in range(c.layers):
             x = self._layer(index, x)
         self._next_token(self._head(x))
         return b.graph
+
+    def _embedded(self):
+        """The residual stream at the embedding of the token."""
+        b, width = self.b, self.config.hidden
+        padded = np.pad(self.weights.embedding, ((0, 0), (0, -width % b.lanes)))
+        if self.embedding == "fp32":
+            return self._gathered("x", "fp32", np.split(padded, self.tiles(width), axis=1), self.token)
+        scale = np.abs(padded).max(axis=0) / np.float32(127)
+        scale[scale == 0] = 1
+        rows = np.rint(padded / scale).astype(np.int8)
+        whole = self._gathered("x.bytes", "int8", np.split(rows, self.tiles(width), axis=1), self.token)
+        x, each = b.tensor("x", "fp32", whole.vectors), tuple(range(whole.vectors))
+        b.map(whole.vectors, fmul(to_f32(Load(whole, each)), Load(b.row_constant("x.scale", "fp32", scale), each)), (x,))
+        return x
 
     def build_layers(self, layers):
         b, n = self.b, self.tiles(self.config.hidden)
@@ -264,10 +282,17 @@ class Llama:
         self.b.map(n, expression, pair)
         return pair
 
-    def _project(self, name, dense, activation, finish):
+    def _matrix(self, name, dense):
+        """Panels of each product that a dense layer is the sum of. dense.terms have their rows in whole tiles of 16*S."""
+        if dense.mode != "int16":
+            return [self.b.matrix(name, dense.terms[0])]
+        high, low = dense.terms
+        return [self.b.matrix(f"{name}.hh", high), self.b.matrix(f"{name}.hl", np.concatenate([high, low]))]
+
+    def _project(self, name, dense, activation, finish, matrix=None):
         """Matrix times activation; finish(o, y) gives the results of output tile o from y = fp32 sum * scale.
 
-        dense.terms have their rows in whole tiles of 16*S.
+        matrix: as _matrix gives it; by default that of the dense layer.
         """
         b = self.b
         scale = None if (dense.scale == 1).all() else b.row_constant(f"{name}.scale", "fp32", dense.scale)
@@ -275,24 +300,14 @@ class Llama:
         def scaled(o, total):
             return finish(o, total if scale is None else fmul(total, Load(scale, (o,))))
 
-        tiles = range(self.tiles(dense.terms[0].shape[1]))
-        vectors = [(k, i) for k in range(len(activation)) for i in range(activation[0][0].vectors)]
-
-        def terms(weights_and_activations):
-            matrix = np.concatenate([w for w, _ in weights_and_activations])
-            inputs = [(activation[k], i) for _, a in weights_and_activations for k, i in vectors if k == a]
-            return matrix, inputs
-
+        inputs = [[(pair, i) for i in range(pair[0].vectors)] for pair in activation]
+        matrix = matrix or self._matrix(name, dense)
         if dense.mode != "int16":
-            b.project(name, *terms([(dense.terms[0], 0)]),
-                      lambda o: scaled(o, self._total()))
+            b.project(matrix[0], inputs[0], lambda o: scaled(o, self._total()))
             return
-        high, low = dense.terms
-        upper = b.tensor(f"{name}.upper", "fp32", len(tiles))
-        b.project(f"{name}.hh", *terms([(high, 0)]),
-                  lambda o: [(fmul(to_f32(Source()), f32(256.0)), stores((upper,), (o,)))])
-        b.project(f"{name}.hl", *terms([(high, 1), (low, 0)]),
-                  lambda o: scaled(o, fadd(to_f32(Source()), Load(upper, (o,)))))
+        upper = b.tensor(f"{name}.upper", "fp32", len(matrix[0]))
+        b.project(matrix[0], inputs[0], lambda o: [(fmul(to_f32(Source()), f32(256.0)), stores((upper,), (o,)))])
+        b.project(matrix[1], inputs[1] + inputs[0], lambda o: scaled(o, fadd(to_f32(Source()), Load(upper, (o,)))))
 
     def _rows_in_tiles(self, matrix):
         """Pad the inputs (columns) of [outputs, inputs] to whole tiles."""
@@ -436,10 +451,13 @@ class Llama:
         turned = quantize.Dense(dense.mode, tuple(t[:, rows] for t in dense.terms),
                                 (dense.scale[rows] * np.tile(sign, c.kv_heads) * inverse).astype(np.float32))
         cosine = b.tensor(f"{name}.cosine", "fp32", self.kv_tiles)
+        matrix = self._matrix(f"{name}.plain", plain)
         self._project(f"{name}.plain", plain, normed,
-                      lambda o, y: [(fmul(y, Load(self.cos, (o,))), stores((cosine,), (o,)))])
+                      lambda o, y: [(fmul(y, Load(self.cos, (o,))), stores((cosine,), (o,)))], matrix)
+        order = _order_in_groups(rows)
         self._project(f"{name}.turned", turned, normed,
-                      lambda o, y: finish(o, self._rounded(fadd(fmul(y, Load(self.sin, (o,))), Load(cosine, (o,))))))
+                      lambda o, y: finish(o, self._rounded(fadd(fmul(y, Load(self.sin, (o,))), Load(cosine, (o,))))),
+                      order and [[panel.reordered(order) for panel in panels] for panels in matrix])
 
     def _values(self, name, matrix, absmax, normed, factor, side):
         """Append v to the cache. The operands of the projection are swapped: the activations become every column of the
@@ -648,6 +666,16 @@ class Llama:
         lanes = np.zeros((c.hidden, self.group, self.kv_tiles * b.lanes), wo.dtype)
         lanes[:, :, :c.kv_width] = by_member.reshape(c.hidden, self.group, c.kv_width)
         return lanes.reshape(c.hidden, self.group, self.kv_tiles, b.lanes).transpose(0, 2, 1, 3).reshape(c.hidden, -1)
+
+
+def _order_in_groups(columns):
+    """Order of the columns of each group of 16 that makes these columns of 0, 1, 2, ..; None if they are not in such an order.
+
+    A plane can be loaded with the columns of a group in any order, so such columns need no weights of their own."""
+    order = tuple(int(c) for c in columns[:LANES])
+    alike = len(columns) % LANES == 0 and np.array_equal(columns, np.arange(0, len(columns), LANES).repeat(LANES)
+                                                         + np.tile(order, len(columns) // LANES))
+    return order if alike and sorted(order) == list(range(LANES)) else None
 
 
 def rope_partner(config: LlamaConfig):
