@@ -34,6 +34,7 @@ from ..graph import Emission, Index, Kind, Layout, Load, MatMul, Node, Source, S
 from ..lower import Builder, f32, fadd, fmul, i32, index_vectors, place_positions, stores, to_f32, to_i8, tree
 
 SITES = ("qkv", "o", "ffn", "down", "head")
+TWO_TERMS = ("wide", "int16")   # modes whose activations are two bytes, each in a tensor of its own
 EMBEDDINGS = ("fp32", "int8")   # int8: a byte a number, with a scale for each channel of the residual stream
 TOKENS = 1 << 16   # an index vector names one of so many
 _UNSEEN = -1e30   # what is added to the scores of positions that are not there yet
@@ -260,17 +261,26 @@ class Llama:
 
     # ---- dense layers ---------------------------------------------------------------------------------------------
 
-    def _norm(self, name, x, absmax_x, norm, absmax_normed, mode):
-        """Normalised x as activations of a dense layer, and the factor they carry."""
+    def _norm(self, name, x, absmax_x, norm, absmax_normed, mode, matrices):
+        """Normalised x as activations of dense layers, and the factor they carry, one or [inputs of whole tiles].
+
+        matrices: those behind the norm; the factors of modes that balance depend on them.
+        """
         inverse = self._inverse_rms(name, x, _HEADROOM * absmax_x)
-        factor = float(quantize.factors(absmax_normed, mode))
         n = x.vectors
-        value = fmul(fmul(Load(x, tuple(range(n))), f32(factor)), Load(inverse))
+        if mode in quantize.BALANCED:
+            factor = quantize.factors(absmax_normed, mode, np.max([np.abs(m * norm).max(axis=0) for m in matrices], axis=0))
+            scale = Load(self.b.row_constant(f"{name}.factor", "fp32", factor.astype(np.float32)), tuple(range(n)))
+            factor = np.pad(factor, (0, n * self.b.lanes - len(factor)), constant_values=1.0)
+        else:
+            factor = float(quantize.factors(np.max(absmax_normed), mode))
+            scale = f32(factor)
+        value = fmul(fmul(Load(x, tuple(range(n))), scale), Load(inverse))
         return self._activation(name, self._weighted_norm(name, value, norm), n, mode), factor
 
     def _activation(self, name, value, n, mode):
         """Round an fp32 expression (already multiplied by its factor) to the terms of a mode, in both hemispheres."""
-        if mode != "int16":
+        if mode not in TWO_TERMS:
             return (self._both(f"{name}.a", self._rounded(value), n),)
         limit = float(quantize.RANGE[mode])
         whole = Node(Op.F32_TO_I32, (Node(Op.FMIN, (Node(Op.FMAX, (value, f32(-limit))), f32(limit))),))
@@ -285,7 +295,7 @@ class Llama:
     def _matrix(self, name, dense):
         """Panels of each product that a dense layer is the sum of. dense.terms have their rows in whole tiles of 16*S."""
         if dense.mode != "int16":
-            return [self.b.matrix(name, dense.terms[0])]
+            return [self.b.matrix(name, dense.terms[0])] * (1 + (dense.mode in TWO_TERMS))
         high, low = dense.terms
         return [self.b.matrix(f"{name}.hh", high), self.b.matrix(f"{name}.hl", np.concatenate([high, low]))]
 
@@ -302,12 +312,12 @@ class Llama:
 
         inputs = [[(pair, i) for i in range(pair[0].vectors)] for pair in activation]
         matrix = matrix or self._matrix(name, dense)
-        if dense.mode != "int16":
+        if dense.mode not in TWO_TERMS:
             b.project(matrix[0], inputs[0], lambda o: scaled(o, self._total()))
             return
         upper = b.tensor(f"{name}.upper", "fp32", len(matrix[0]))
         b.project(matrix[0], inputs[0], lambda o: [(fmul(to_f32(Source()), f32(256.0)), stores((upper,), (o,)))])
-        b.project(matrix[1], inputs[1] + inputs[0], lambda o: scaled(o, fadd(to_f32(Source()), Load(upper, (o,)))))
+        b.project(matrix[1], inputs[1] + inputs[0] * (dense.mode == "int16"), lambda o: scaled(o, fadd(to_f32(Source()), Load(upper, (o,)))))
 
     def _rows_in_tiles(self, matrix):
         """Pad the inputs (columns) of [outputs, inputs] to whole tiles."""
@@ -321,14 +331,16 @@ class Llama:
         name = f"layer{index}"
         b.operation = f"{name}.attention.norm"
         mode = self.modes["qkv"]
-        normed, factor = self._norm(f"{name}.attention", x, seen.attn_x, layer.attn_norm, seen.attn_normed, mode)
+        normed, factor = self._norm(f"{name}.attention", x, seen.attn_x, layer.attn_norm, seen.attn_normed, mode,
+                                    (layer.wq, layer.wk, layer.wv))
         out, out_factor = self._attention(name, index, layer, seen, normed, factor)
         b.operation = f"{name}.attention.output"
         wo = self._o_matrix(layer.wo)
         dense = quantize.dense(wo, out_factor, self.modes["o"])
         x = self._residual(f"{name}.attention", dense, out, x, f"{name}.attention.x")
         b.operation = f"{name}.ffn.norm"
-        normed, factor = self._norm(f"{name}.ffn", x, seen.ffn_x, layer.ffn_norm, seen.ffn_normed, self.modes["ffn"])
+        normed, factor = self._norm(f"{name}.ffn", x, seen.ffn_x, layer.ffn_norm, seen.ffn_normed, self.modes["ffn"],
+                                    (layer.w_gate, layer.w_up))
         return self._ffn(name, layer, seen, normed, factor, x, output or f"{name}.ffn.x")
 
     def _residual(self, name, dense, activation, x, output):
@@ -341,7 +353,7 @@ class Llama:
         b = self.b
         b.operation = f"{name}.ffn.gate_up"
         mode, down_mode = self.modes["ffn"], self.modes["down"]
-        down_factor = quantize.factors(seen.ffn_mid, down_mode)
+        down_factor = quantize.factors(seen.ffn_mid, down_mode, np.abs(layer.w_down).max(axis=0))
         gate_up = {}
         for part, matrix in (("gate", layer.w_gate), ("up", layer.w_up)):
             folded = self._rows_in_tiles(self._folded(matrix, layer.ffn_norm))
@@ -369,7 +381,7 @@ class Llama:
         b, c = self.b, self.config
         b.operation = "head"
         normed, factor = self._norm("head", x, self.calibration.head_x, self.weights.norm, self.calibration.head_normed,
-                                    self.modes["head"])
+                                    self.modes["head"], (self.weights.head,))
         head = self._rows_in_tiles(self._folded(self.weights.head, self.weights.norm))
         dense = quantize.dense(head, factor, self.modes["head"])
         order = tokens_in_order(c.vocab, b.lanes).reshape(-1)
@@ -497,11 +509,11 @@ class Llama:
             return MatMul(tiles, loads, side)
 
         total = to_f32(Source())
-        if len(rows) == 2:
+        if len(columns) == 2:
             upper = b.tensor(f"{name}.upper", "fp32", n)
             b.work(n, (fmul(to_f32(Source()), f32(256.0)), stores((upper,), range(n))), source=product([(0, 0)]))
             total = fadd(total, Load(upper, tuple(range(n))))
-        pairs = [(0, 0)] if len(rows) == 1 else [(0, 1), (1, 0)]
+        pairs = [(0, len(columns) - 1), (1, 0)][:len(rows)]
         value = b.tensor(f"{name}.value", "int8", n)
         b.work(n, (to_i8(fmul(total, f32(factor))), stores((value,), range(n))), source=product(pairs))
         return value
@@ -610,7 +622,7 @@ class Llama:
         lanes of its own. The rows of the group members are then put together. The sums P 1 are made in the other hemisphere.
         """
         b, mode, n, factor = self.b, self.modes["o"], self.kv_tiles * self.group, 1.0
-        whole = mode == "int16"
+        whole = mode in TWO_TERMS
         attended = (b.tensor(f"{name}.attended", "fp32", n),) if whole else b.pair(f"{name}.attended", self.dtype, n)
         inverse = self._inverse_sums(name, weights[1 - side], 1 - side)
         for tile in range(self.kv_tiles):
