@@ -30,7 +30,7 @@ from models.llama import LlamaConfig, LlamaWeights
 
 from .. import quantize
 from ..argmax import Argmax, tokens_in_order
-from ..graph import Emission, Index, Kind, Layout, Load, MatMul, Node, Source, Store, Target, WeightTile
+from ..graph import Emission, Index, Kind, Layout, Load, MatMul, Node, Permutation, Source, Store, Target, WeightTile
 from ..lower import Builder, f32, fadd, fmul, i32, index_vectors, place_positions, stores, to_f32, to_i8, tree
 
 SITES = ("qkv", "o", "ffn", "down", "head")
@@ -172,7 +172,8 @@ class Llama:
         self.mask = b.tensor("mask", "fp32", self.context_tiles)
         tiles = tuple(range(self.context_tiles))
         b.map(len(tiles), Node(Op.AND, (Load(unseen, tiles), f32(_UNSEEN))), (self.mask,))
-        self.own = self._gathered("own", "int8", own[None], self.pos)
+        self.own = b.pair("own", "int8", 1)
+        b.map(1, b.lookup("own", "int8", own, self.pos), self.own)
         if self.context_tiles > 1:
             self.tile = self._gathered("tile", "uint8", index_vectors(b.lanes, places[:, 0])[None], self.pos)
         cos, sin = rope_tables(self.config, length)
@@ -240,18 +241,13 @@ class Llama:
         """Results that put an activation into caches. places: (cache, targets)."""
         return [(value, tuple(Store(cache, (targets,)) for cache, targets in places))]
 
-    def _bytes(self, activation):
-        """(pair of tensors, byte plane) of the bytes of an activation that a matrix of columns is made of."""
-        return [(pair, None) for pair in activation]
-
     def _byte_caches(self, cache):
         """(byte plane of a value, its cache)."""
         return [(None, cache)]
 
-    def _value_scales(self, dense, absmax):
-        """What the sums of the projection of V are multiplied by, and the scale of the result [kv_width]."""
-        alpha = float((absmax.reshape(-1) / (127 * dense.scale)).max())
-        return 1 / alpha, alpha * dense.scale
+    def _value_scales(self, absmax):
+        """What one step of each channel of the values is worth [kv_width]."""
+        return absmax.reshape(-1) / 127
 
     def _probability(self, exponent, scale):
         """An fp32 expression as unnormalised probability."""
@@ -317,7 +313,8 @@ class Llama:
             return
         upper = b.tensor(f"{name}.upper", "fp32", len(matrix[0]))
         b.project(matrix[0], inputs[0], lambda o: [(fmul(to_f32(Source()), f32(256.0)), stores((upper,), (o,)))])
-        b.project(matrix[1], inputs[1] + inputs[0] * (dense.mode == "int16"), lambda o: scaled(o, fadd(to_f32(Source()), Load(upper, (o,)))))
+        rest = inputs[1] + inputs[0] * (dense.mode == "int16")
+        b.project(matrix[1], rest, lambda o: scaled(o, fadd(to_f32(Source()), Load(upper, (o,)))))
 
     def _rows_in_tiles(self, matrix):
         """Pad the inputs (columns) of [outputs, inputs] to whole tiles."""
@@ -472,69 +469,42 @@ class Llama:
                       order and [[panel.reordered(order) for panel in panels] for panels in matrix])
 
     def _values(self, name, matrix, absmax, normed, factor, side):
-        """Append v to the cache. The operands of the projection are swapped: the activations become every column of the
-        weights and rows of Wv stream by, so that result c is v[c] in every lane, ready to enter one lane of row c of
-        V^T.
+        """Append v to the cache of V^T, where channel c is a row: the permuters of both hemispheres put v[c] into every lane, of
+        which the row takes the position's.
 
-        Returns the caches by kv tile and the scale of the values, one or [kv_width].
+        Returns the caches by kv tile and the scale of the values [kv_width].
         """
-        b, c = self.b, self.config
-        inputs = self.tiles(c.hidden)
+        b = self.b
         dense = quantize.dense(self._rows_in_tiles(matrix), factor, self.modes["qkv"])
-        factor, scale = self._value_scales(dense, absmax)
-        columns = []
-        for i, (pair, plane) in enumerate(self._bytes(normed)):
-            copies = b.tensor(f"{name}.columns{i}", "int8", LANES * inputs, layout=Layout.WEIGHTS, hemisphere=side)
-            targets = tuple(tuple(Target(k * LANES + j) for j in range(LANES)) for k in range(inputs))
-            b.work(inputs, (Load(pair[1 - side], tuple(range(inputs)), plane), (Store(copies, targets),)))
-            columns.append(copies)
-        rows = [b.constant(f"{name}.wv{i}", self.dtype, t.T.reshape(-1, b.lanes), hemisphere=side)
-                for i, t in enumerate(dense.terms)]
+        scale = self._value_scales(absmax)
+        value = b.pair(f"{name}.v", self.dtype, self.kv_tiles)
+        self._project(f"{name}.v", quantize.Dense(dense.mode, dense.terms, (dense.scale / scale).astype(np.float32)), normed,
+                      lambda o, y: [(self._rounded(y), stores(value, (o,)))])
         caches = [self._cache(f"{name}.vcache{t}", b.geometry.superlanes * self.context_tiles, side) for t in range(self.kv_tiles)]
-        for channels in b.chunks(c.kv_width):
-            value = self._new_values(f"{name}.v{channels.start}", channels, rows, columns, factor, side)
-            for tile, cache in enumerate(caches):
-                self._merge_values(value, channels, tile, self._byte_caches(cache))
+        for tile, cache in enumerate(caches):
+            self._merge_values(value, tile, self._byte_caches(cache))
         return caches, scale
 
-    def _new_values(self, name, channels, rows, columns, factor, side):
-        """v of some channels, each in every lane: one vector a channel."""
-        b, n = self.b, len(channels)
-        inputs = self.tiles(self.config.hidden)
-
-        def product(pairs):
-            tiles = tuple(WeightTile(columns[a], k, 0) for _, a in pairs for k in range(inputs))
-            loads = tuple(Load(rows[w], tuple(ch * inputs + k for ch in channels)) for w, _ in pairs
-                          for k in range(inputs))
-            return MatMul(tiles, loads, side)
-
-        total = to_f32(Source())
-        if len(columns) == 2:
-            upper = b.tensor(f"{name}.upper", "fp32", n)
-            b.work(n, (fmul(to_f32(Source()), f32(256.0)), stores((upper,), range(n))), source=product([(0, 0)]))
-            total = fadd(total, Load(upper, tuple(range(n))))
-        pairs = [(0, len(columns) - 1), (1, 0)][:len(rows)]
-        value = b.tensor(f"{name}.value", "int8", n)
-        b.work(n, (to_i8(fmul(total, f32(factor))), stores((value,), range(n))), source=product(pairs))
-        return value
-
-    def _merge_values(self, value, channels, tile, parts):
+    def _merge_values(self, value, tile, parts):
         """row[c] |= v[c] in the lane of the position, in the tile of the position. parts: (byte plane of the value, cache).
 
         Row (lane) l of V^T of a kv tile is vector ((l // 16) * context tiles + t) * 16 + l % 16 of its cache.
         """
-        b = self.b
-        mine = tuple(i for i, ch in enumerate(channels) if ch // b.lanes == tile)
-        if not mine:
-            return
-        at = Index(self.tile, self.context_tiles) if self.context_tiles > 1 else None
-        for some in (mine[i:i + LANES] for i in range(0, len(mine), LANES)):   # short bursts, each slice once
-            lanes = [channels[i] % b.lanes for i in some]
+        b, at = self.b, Index(self.tile, self.context_tiles) if self.context_tiles > 1 else None
+        for first in range(0, min(b.lanes, self.config.kv_width - tile * b.lanes), LANES):   # short bursts, each slice once
+            lanes = range(first, min(first + LANES, self.config.kv_width - tile * b.lanes))
             vectors = tuple((lane // LANES) * self.context_tiles * LANES + lane % LANES for lane in lanes)
-            for plane, cache in parts:
-                new = Node(Op.AND, (Load(value, some, plane=plane), Load(self.own)))
-                merged = Node(Op.OR, (new, Load(cache, vectors, index=at)))
-                b.work(len(some), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)))
+            for byte, (plane, cache) in enumerate(parts):
+                side = (first // LANES + byte) % 2
+                everywhere = Permutation(Load(value[side], (tile,), plane), Load(self._copied(side), tuple(lanes)))
+                merged = Node(Op.OR, (Node(Op.AND, (Source(), Load(self.own[side]))), Load(cache, vectors, index=at)))
+                b.work(len(lanes), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)), source=everywhere)
+
+    def _copied(self, side):
+        """Permutation maps that put a lane into all lanes; vector l does lane l."""
+        b, name, count = self.b, f"copied.{'WE'[side]}", min(self.b.lanes, self.config.kv_width)
+        lanes = np.repeat(np.arange(count, dtype=np.uint16)[:, None], b.lanes, axis=1)
+        return b.once(name, lambda: b.constant(name, "index16", lanes, hemisphere=side))
 
     def _head_tiles(self, g):
         """kv tiles that a kv head's channels lie in."""
