@@ -463,7 +463,7 @@ class Llama:
         matrix = self._matrix(f"{name}.plain", plain)
         self._project(f"{name}.plain", plain, normed,
                       lambda o, y: [(fmul(y, Load(self.cos, (o,))), stores((cosine,), (o,)))], matrix)
-        order = _order_in_groups(rows)
+        order = None if dense.mode == "fp16" else _order_in_groups(rows)   # a hemisphere has one fp16 matrix: both take one
         self._project(f"{name}.turned", turned, normed,
                       lambda o, y: finish(o, self._rounded(fadd(fmul(y, Load(self.sin, (o,))), Load(cosine, (o,))))),
                       order and [[panel.reordered(order) for panel in panels] for panels in matrix])
@@ -496,9 +496,13 @@ class Llama:
             vectors = tuple((lane // LANES) * self.context_tiles * LANES + lane % LANES for lane in lanes)
             for byte, (plane, cache) in enumerate(parts):
                 side = (first // LANES + byte) % 2
-                everywhere = Permutation(Load(value[side], (tile,), plane), Load(self._copied(side), tuple(lanes)))
-                merged = Node(Op.OR, (Node(Op.AND, (Source(), Load(self.own[side]))), Load(cache, vectors, index=at)))
-                b.work(len(lanes), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)), source=everywhere)
+                everywhere, source = Source(), Permutation(Load(value[side], (tile,), plane), Load(self._copied(side), tuple(lanes)))
+                if at:   # maps of the cache are read when the way from MEM through permuter to VXM leaves no choice: in two ways
+                    rows = b.tensor(f"{cache.name}.row{first}", "int8", len(lanes), hemisphere=side)
+                    b.work(len(lanes), (everywhere, stores((rows,), range(len(lanes)))), source=source)
+                    everywhere, source = Load(rows, tuple(range(len(lanes)))), None
+                merged = Node(Op.OR, (Node(Op.AND, (everywhere, Load(self.own[side]))), Load(cache, vectors, index=at)))
+                b.work(len(lanes), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)), source=source)
 
     def _copied(self, side):
         """Permutation maps that put a lane into all lanes; vector l does lane l."""
