@@ -496,13 +496,11 @@ class Llama:
             vectors = tuple((lane // LANES) * self.context_tiles * LANES + lane % LANES for lane in lanes)
             for byte, (plane, cache) in enumerate(parts):
                 side = (first // LANES + byte) % 2
-                everywhere, source = Source(), Permutation(Load(value[side], (tile,), plane), Load(self._copied(side), tuple(lanes)))
-                if at:   # maps of the cache are read when the way from MEM through permuter to VXM leaves no choice: in two ways
-                    rows = b.tensor(f"{cache.name}.row{first}", "int8", len(lanes), hemisphere=side)
-                    b.work(len(lanes), (everywhere, stores((rows,), range(len(lanes)))), source=source)
-                    everywhere, source = Load(rows, tuple(range(len(lanes)))), None
-                merged = Node(Op.OR, (Node(Op.AND, (everywhere, Load(self.own[side]))), Load(cache, vectors, index=at)))
-                b.work(len(lanes), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)), source=source)
+                row, some = b.tensor(f"{cache.name}.row{first}", "int8", len(lanes), hemisphere=side), tuple(range(len(lanes)))
+                b.work(len(lanes), (Source(), stores((row,), some)),
+                       source=Permutation(Load(value[side], (tile,), plane), Load(self._copied(side), tuple(lanes))))
+                merged = Node(Op.OR, (Node(Op.AND, (Load(row, some), Load(self.own[side]))), Load(cache, vectors, index=at)))
+                b.work(len(lanes), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)))
 
     def _copied(self, side):
         """Permutation maps that put a lane into all lanes; vector l does lane l."""
