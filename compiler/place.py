@@ -387,10 +387,20 @@ class Placer:
             for use in mine:
                 if use.role == "activation":
                     cost[(1 - use.hemisphere) * m:(2 - use.hemisphere) * m] += ASTRAY
+            cost[self._permuted_with(w, block)] += FORBIDDEN
             for other, use in self.touches[w]:
                 if other is not block and id(other) in self.placed:
                     self._beside(cost, roles, use, self.placed[id(other)], self.work[w].n * self.work[w].step)
         return cost
+
+    def _permuted_with(self, w, block):
+        """Slices of what the permuter samples together with a block: nothing could delay one of them."""
+        source = self.work[w].source
+        if not isinstance(source, Permutation) or block.tensor not in (source.load.tensor, source.map.tensor):
+            return []
+        tensor = source.map.tensor if block.tensor is source.load.tensor else source.load.tensor
+        return sorted({s for other, _ in self.touches[w] if other.tensor is tensor and id(other) in self.placed
+                       for s in self.placed[id(other)].slices})
 
     def _beside(self, cost, roles, use, spot, n):
         """Add what it costs to lie beside a placed block that the same work item uses."""
