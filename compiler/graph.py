@@ -179,12 +179,14 @@ class WeightTile:
     """16*S columns for a plane: column group j is word offset + j*stride of the 16 slices of a WEIGHTS tensor.
 
     high: for fp16 the tensor of the high bytes, at the same words; the hemisphere's two planes then hold the tile together.
+    order: in each group column i is column order[i] of the tensor; by default they stay in place.
     """
 
     tensor: Tensor
     offset: int
     stride: int = 1
     high: Tensor | None = None
+    order: tuple[int, ...] = tuple(range(LANES))
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -273,10 +275,11 @@ class Work:
 
 @dataclass
 class Graph:
-    """Tensors and work of one step, in program order."""
+    """Tensors and work of one step, in program order. notes: what a host should know of it, for the program's notes."""
 
     tensors: list[Tensor] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
+    notes: dict = field(default_factory=dict)
 
 
 def walk(expression):

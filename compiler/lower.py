@@ -6,6 +6,7 @@ of width w is a tensor of ceil(w / 16S) vectors, lanes beyond w hold zeros (or v
 
 import math
 import struct
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -77,6 +78,18 @@ def tree(op: Op, operands: list):
 def stores(tensors, targets) -> tuple[Store, ...]:
     """One Store to the same vectors of each tensor."""
     return tuple(Store(t, tuple((Target(v),) for v in targets)) for t in tensors)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The tiles of 16*S columns of a matrix, one for each 16*S inputs. hemisphere: whose planes multiply with them."""
+
+    hemisphere: int
+    tiles: tuple[WeightTile, ...]
+
+    def reordered(self, order: tuple[int, ...]) -> "Panel":
+        """The same bytes, in each group of 16 columns column order[i] in place of column i."""
+        return Panel(self.hemisphere, tuple(replace(tile, order=tuple(tile.order[i] for i in order)) for tile in self.tiles))
 
 
 class Builder:
@@ -153,21 +166,26 @@ class Builder:
         """Elementwise work: store the expression's n results into vectors 0..n-1 of each tensor."""
         self.work(n, (expression, stores(tensors, range(n) if targets is None else targets)))
 
-    def project(self, name, matrix, activations, finish, hemispheres=BOTH):
-        """One vector times a matrix [inputs, outputs] of any size, int8 or float16.
+    def matrix(self, name, matrix, hemispheres=BOTH) -> list[Panel]:
+        """A matrix [inputs, outputs] of any size, int8 or float16, as panels, in the hemispheres in turn."""
+        panels = []
+        for o in range(self.tiles(matrix.shape[1])):
+            hemisphere = hemispheres[0] if len(hemispheres) == 1 else self.next_hemisphere()
+            columns = matrix[:, o * self.lanes:(o + 1) * self.lanes]
+            tiles = [self.tile(f"{name}[{k},{o}]", columns[k * self.lanes:(k + 1) * self.lanes], hemisphere)
+                     for k in range(self.tiles(len(matrix)))]
+            panels.append(Panel(hemisphere, tuple(tiles)))
+        return panels
+
+    def project(self, panels: list[Panel], activations, finish):
+        """One vector times a matrix.
 
         activations: per input tile, (tensors of the hemispheres, vector). finish(o) gives for output tile o the results:
         (expression, stores) pairs, one with Source().
         """
-        for o in range(self.tiles(matrix.shape[1])):
-            hemisphere = hemispheres[0] if len(hemispheres) == 1 else self.next_hemisphere()
-            columns = matrix[:, o * self.lanes:(o + 1) * self.lanes]
-            tiles, loads = [], []
-            for k, (pair, vector) in enumerate(activations):
-                rows = columns[k * self.lanes:(k + 1) * self.lanes]
-                tiles.append(self.tile(f"{name}[{k},{o}]", rows, hemisphere))
-                loads.append(Load(pair[hemisphere], (vector,)))
-            self.work(1, *finish(o), source=MatMul(tuple(tiles), tuple(loads), hemisphere))
+        for o, panel in enumerate(panels):
+            loads = tuple(Load(pair[panel.hemisphere], (vector,)) for pair, vector in activations)
+            self.work(1, *finish(o), source=MatMul(panel.tiles, loads, panel.hemisphere))
 
     def lane_max(self, name, op, pair, n):
         """Maximum (op MAX or FMAX) over all lanes of n vectors: a function that gives, for numbers of vectors, one for each

@@ -275,7 +275,8 @@ class Pieces:
         spot = self.placement.spot_of(tensor)
         east = self.placement.group(spot.slices[0]) < group
         flow = piece.flow(east, LANES)
-        for sub, (index, base) in enumerate(zip(spot.slices, spot.bases, strict=True)):
+        for sub, column in enumerate(tile.order):
+            index, base = spot.slices[column], spot.bases[column]
             here = self.placement.group(index)
             first = at + 2 - timing.MEM_D_FUNC - abs(group - here)
             rels = [first + c for c in range(g.superlanes)]

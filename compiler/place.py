@@ -34,6 +34,7 @@ TRAFFIC_ANYWHERE = 1 / 64   # the same by any work item
 FILL = 4.0            # a full slice
 FULL = 1e6            # a full slice, when room is short
 FORBIDDEN = 1e9
+LARGE = 1 / 4         # of a bank: a block that is hard to find room for when room is short
 ALTERNATE = 4          # vectors from which on a temporary alternates between the banks
 
 
@@ -294,7 +295,7 @@ class Placer:
 
     def all(self) -> Placement:
         """Place every block: maps first, next to the VXM, where they reach every other group; then weights, then the
-        rest in the order of use."""
+        rest in the order of use. When room is short large blocks of one slice come before weights, which leave no large hole."""
         maps = {id(block) for list_ in self.touches for block, use in list_ if use.role == "map"}
         order: dict[int, int] = {}
         for list_ in self.touches:
@@ -302,7 +303,9 @@ class Placer:
                 order.setdefault(id(block), len(order))
 
         def turn(block):
-            return id(block) not in maps, block.tensor.layout is not Layout.WEIGHTS, order.get(id(block), len(order))
+            weights = block.tensor.layout is Layout.WEIGHTS
+            large = self.dense and not weights and block.words >= LARGE * self.placement.bank
+            return id(block) not in maps, not large, not weights, order.get(id(block), len(order))
 
         for block in sorted(self.blocks, key=turn):
             self.place(block)
@@ -384,10 +387,20 @@ class Placer:
             for use in mine:
                 if use.role == "activation":
                     cost[(1 - use.hemisphere) * m:(2 - use.hemisphere) * m] += ASTRAY
+            cost[self._permuted_with(w, block)] += FORBIDDEN
             for other, use in self.touches[w]:
                 if other is not block and id(other) in self.placed:
                     self._beside(cost, roles, use, self.placed[id(other)], self.work[w].n * self.work[w].step)
         return cost
+
+    def _permuted_with(self, w, block):
+        """Slices of what the permuter samples together with a block: nothing could delay one of them."""
+        source = self.work[w].source
+        if not isinstance(source, Permutation) or block.tensor not in (source.load.tensor, source.map.tensor):
+            return []
+        tensor = source.map.tensor if block.tensor is source.load.tensor else source.load.tensor
+        return sorted({s for other, _ in self.touches[w] if other.tensor is tensor and id(other) in self.placed
+                       for s in self.placed[id(other)].slices})
 
     def _beside(self, cost, roles, use, spot, n):
         """Add what it costs to lie beside a placed block that the same work item uses."""

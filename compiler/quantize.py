@@ -3,6 +3,10 @@
 Modes, chosen per dense layer but for fp16, which is that of the whole model:
 
 - ``int8``: activations and weights of one byte each. y = scale[o] * sum_i W[i, o] a[i].
+- ``balanced``: the same with factors that share what the channels differ by between activations and weights, so that a channel of
+  large activations costs the others less of their precision.
+- ``wide``: balanced, with two int8 terms for each activation, t = 256 * high + low, and one for each weight: the bytes of int8 and
+  hardly any error of activations. y = scale[o] * (256 * sum(W h) + sum(W l)).
 - ``int16``: two int8 terms each, t = 256 * high + low; the product of the two low terms is dropped.
   y = scale[o] * (256 * sum(W1 h) + sum(W1 l + W2 h)).
 - ``fp16``: weights and activations in fp16, y = scale * sum_i W[i, o] a[i] with an exact sum.
@@ -17,9 +21,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MODES = ("int8", "int16", "fp16")
+MODES = ("int8", "balanced", "wide", "int16", "fp16")
+BALANCED = ("balanced", "wide")
+LEAST = 2.0**-20   # of the largest weight: an input without weights counts as one with such
 LARGE = 2.0**12   # magnitude from which on fp16 activations are made smaller: seven bits below overflow
-RANGE = {"int8": 127, "int16": 32512}   # 127 * 256: both terms stay within int8
+RANGE = {"int8": 127, "balanced": 127, "wide": 32512, "int16": 32512}   # of activations; 127 * 256: both terms stay within int8
+WEIGHTS = {"int8": 127, "balanced": 127, "wide": 127, "int16": 32512}   # range of weights
 
 
 class QuantizeError(ValueError):
@@ -35,13 +42,20 @@ class Dense:
     scale: np.ndarray
 
 
-def factors(absmax, mode: str):
-    """What activations with these largest magnitudes are multiplied by before rounding."""
+def factors(absmax, mode: str, weights=None):
+    """What activations with these largest magnitudes are multiplied by before rounding.
+
+    weights: largest magnitude of the weights of each input, which modes that balance need.
+    """
     if mode not in MODES:
         raise QuantizeError(f"unknown mode {mode!r}: modes are {', '.join(MODES)}")
     if mode == "fp16":
         return np.full(np.shape(absmax), 2.0**-max(0, math.ceil(math.log2(np.max(absmax) / LARGE))))
-    return RANGE[mode] / np.asarray(absmax, np.float64)
+    absmax = np.asarray(absmax, np.float64)
+    if mode in BALANCED:
+        balanced = np.sqrt(np.maximum(weights, np.max(weights) * LEAST) / absmax)
+        return balanced * (RANGE[mode] / (balanced * absmax).max())
+    return RANGE[mode] / absmax
 
 
 def dense(matrix: np.ndarray, factor, mode: str) -> Dense:
@@ -52,11 +66,11 @@ def dense(matrix: np.ndarray, factor, mode: str) -> Dense:
     if mode == "fp16":
         return _half(matrix, np.unique(factor))
     folded = matrix.astype(np.float64) / np.broadcast_to(factor, matrix.shape[1])
-    limit = RANGE[mode]
+    limit = WEIGHTS[mode]
     scale = np.abs(folded).max(axis=1) / limit
     scale[scale == 0] = 1.0
     whole = np.rint(folded / scale[:, None]).astype(np.int64).T
-    if mode == "int8":
+    if mode != "int16":
         return Dense(mode, (whole.astype(np.int8),), scale.astype(np.float32))
     high = (whole + 128) >> 8
     low = whole - 256 * high

@@ -8,6 +8,7 @@ Weights are loaded as early as the plane's buffer allows, independently of the a
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from isa import issue, timing
 from isa.geometry import Geometry, QueueKind
@@ -351,7 +352,7 @@ class Scheduler:
 
 
 def _tile_key(tile):
-    return tuple(map(id, tile.tensors)), tile.offset, tile.stride
+    return tuple(map(id, tile.tensors)), tile.offset, tile.stride, tile.order
 
 
 def _same_weights_together(order, keys):
@@ -489,10 +490,11 @@ def _contents(spot):
         yield s, base, plane.tobytes()
 
 
-def _shortest(work, tensors, geometry):
+def _shortest(work, tensors, geometry, tried):
     """The shortest of several plans; or the first one that is CLOSE to what the dependencies allow."""
     best = None
-    for plan in (p for window in WINDOWS for p in _plans(work, place(work, tensors, geometry, window), geometry)):
+    plans = (p for window in WINDOWS for p in _plans(work, place(work, tensors, geometry, window), geometry))
+    for plan in islice(plans, tried):
         _, ideal, real = plan
         if best is None or real.length < best[2].length:
             best = plan
@@ -512,16 +514,17 @@ def _plans(work, placement, geometry):
         yield placement, ideal, Scheduler(geometry, jobs, make, Search(geometry)).run(order)
 
 
-def schedule(graph: Graph, geometry: Geometry) -> Program:
+def schedule(graph: Graph, geometry: Geometry, plans: int | None = None) -> Program:
     """Program of a graph for a geometry, with its exact cycle count: the shortest of several schedules.
 
+    plans: how many are tried at most; by default WINDOWS times SHARES.
     notes: bound (cycles if only dependencies counted), cycles, utilisation (share of cycles in which units issue).
     Raises PlaceError if the memory is too small, MeshError or ScheduleError for work that cannot be scheduled, or whose
     instructions do not fit the queues and cannot be fetched in time (compiler.fetch).
     """
     work, extra = legalise(graph.work)
     tensors = graph.tensors + extra
-    placement, ideal, real = _shortest(work, tensors, geometry)
+    placement, ideal, real = _shortest(work, tensors, geometry, plans)
     emitter = _Emitter(geometry)
     for piece, choice, operation in real.placed:
         emitter.add(piece, choice, operation)
@@ -533,7 +536,7 @@ def schedule(graph: Graph, geometry: Geometry) -> Program:
         raise ScheduleError(f"program does not fit geometry {geometry.name}: {e}") from None
     expansion = program.expand()
     program.cycles = expansion.cycles
-    program.notes = _notes(program, expansion, ideal, real)
+    program.notes = graph.notes | _notes(program, expansion, ideal, real)
     return program
 
 

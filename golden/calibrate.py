@@ -32,7 +32,7 @@ def calibrate(weights: LlamaWeights, sequences: Iterable[Sequence[int]]) -> Cali
         raise ValueError("no calibration sequences")
     layers = tuple(_layer(seen, index) for index in range(weights.config.layers))
     return Calibration(
-        config=weights.config, layers=layers, head_x=float(seen["head_x"]), head_normed=float(seen["head_normed"])
+        config=weights.config, layers=layers, head_x=float(seen["head_x"]), head_normed=seen["head_normed"]
     )
 
 
@@ -44,7 +44,7 @@ def _shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
         for index in range(config.layers)
         for name in LayerCalibration.__dataclass_fields__
     }
-    return {**shapes, "head_x": (), "head_normed": ()}
+    return {**shapes, "head_x": (), "head_normed": (config.hidden,)}
 
 
 def _absmax(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

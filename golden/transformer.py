@@ -155,16 +155,20 @@ class Llama:
         self._check_tokens(tokens, cache.positions)
         positions = cache.positions + np.arange(tokens.shape[-1])
         x = self._embedding[tokens]
-        for index, layer in enumerate(self._layers):
-            see = _prefixed(observe, f"layers.{index}.")
-            see("attn_x", x)
-            x = x + self._attend(x, positions, index, layer, cache, see)
-            see("ffn_x", x)
-            x = x + self._feed_forward(x, layer, see)
+        for index in range(len(self._layers)):
+            x = self.layer(index, x, positions, cache, observe)
         observe("head_x", x)
         logits = _normed(x, self._norm, self.config.eps, "head_normed", observe) @ self._head.T
         observe("logits", logits)
         return logits
+
+    def layer(self, index: int, x: np.ndarray, positions: np.ndarray, cache: KvCache, observe: Observer = _ignore) -> np.ndarray:
+        """The residual stream (..., positions, hidden) behind a layer; the positions follow those in the cache, which grows."""
+        see, layer = _prefixed(observe, f"layers.{index}."), self._layers[index]
+        see("attn_x", x)
+        x = x + self._attend(x, positions, index, layer, cache, see)
+        see("ffn_x", x)
+        return x + self._feed_forward(x, layer, see)
 
     def _check_tokens(self, tokens: np.ndarray, past: int) -> None:
         outside = tokens[(tokens < 0) | (tokens >= self.config.vocab)]

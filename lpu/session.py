@@ -3,23 +3,25 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from compiler.compile import compile_llama
+from compiler.compile import check_room, compile_llama
 from compiler.host import StepHost
-from compiler.place import PlaceError
 from golden.calibrate import calibrate
 from golden.transformer import Llama
 from isa.geometry import Geometry
 from isa.program import Program
-from models.catalogue import STORIES, Model, load_model
+from models.catalogue import CHAT, STORIES, Model, load_model
 from sim.machine import GoldenMachine, Machine, RunResult
 
-BYTES = {"fp16": 2, "int8": 1, "int16": 2}
-"""Of a weight in each precision."""
-PRECISIONS = tuple(BYTES)
+PRECISIONS = ("fp16", "int8", "int16")
 PRECISION = "fp16"   # of a model unless another is asked for
 
 # how a model is quantised if integers are asked for. The division model's residual stream spans too much for one byte.
 INTEGERS = {"mathformer/div": "int16"}
+
+# What int8 means for a model that needs its own options of the compiler. The chat model's activations differ much from channel to
+# channel; a table of fp32 and caches of all of its positions would not fit beside its weights.
+INT8 = {CHAT: {"precision": {"qkv": "balanced", "o": "int8", "ffn": "balanced", "down": "wide", "head": "balanced"},
+               "context": 64, "embedding": "int8", "plans": 1}}
 
 # where a model runs unless asked otherwise; the others take small
 GEOMETRY = {STORIES: "medium"}
@@ -47,19 +49,12 @@ def integers(name: str) -> str:
 def compile_model(name: str, geometry: Geometry, precision: str = PRECISION) -> Compiled:
     """Compile a model of the catalogue in one of PRECISIONS. Raises models.llama.ModelError and the compiler's errors."""
     model = load_model(name)
-    _check_room(model, geometry, precision)
+    check_room(model.weights, geometry, precision, name)
     calibration = calibrate(model.weights, example_texts(model))
-    program = compile_llama(model.weights, calibration, geometry, precision=precision)
+    options = INT8.get(name, {}) if precision == "int8" else {}
+    program = compile_llama(model.weights, calibration, geometry, **{"precision": precision} | options)
     program.notes |= {"model": name, "precision": precision}
     return Compiled(model, program, StepHost(program))
-
-
-def _check_room(model: Model, geometry: Geometry, precision: str):
-    """Raises PlaceError for a model that cannot fit, before calibrating it, which takes minutes for a large one."""
-    need, room = model.weights.parameters * BYTES[precision], geometry.sram_bytes
-    if need > room:
-        raise PlaceError(f"geometry {geometry.name} holds {room} bytes, the weights of {model.name} are {need} in {precision}; "
-                         "the float64 model needs no chip")
 
 
 def example_texts(model: Model) -> list[list[int]]:

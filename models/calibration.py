@@ -17,8 +17,8 @@ class LayerCalibration:
 
     attn_x: float
     """Residual stream at the attention norm."""
-    attn_normed: float
-    """The same normalised, before the norm's weight."""
+    attn_normed: np.ndarray
+    """The same normalised, before the norm's weight, per channel: (hidden,)."""
     q: np.ndarray
     """Queries after RoPE, per channel: (heads, head_dim)."""
     k: np.ndarray
@@ -31,8 +31,8 @@ class LayerCalibration:
     """Weighted values, heads side by side, before the output projection, per channel: (heads * head_dim,)."""
     ffn_x: float
     """Residual stream at the feed-forward norm."""
-    ffn_normed: float
-    """The same normalised, before the norm's weight."""
+    ffn_normed: np.ndarray
+    """The same normalised, before the norm's weight, per channel: (hidden,)."""
     ffn_mid: np.ndarray
     """silu(gate) * up, per channel: (ffn,)."""
 
@@ -48,8 +48,8 @@ class Calibration:
     layers: tuple[LayerCalibration, ...]
     head_x: float
     """Residual stream at the last norm."""
-    head_normed: float
-    """The same normalised, before the norm's weight."""
+    head_normed: np.ndarray
+    """The same normalised, before the norm's weight, per channel: (hidden,)."""
 
     def __post_init__(self) -> None:
         if len(self.layers) != self.config.layers:
@@ -59,12 +59,14 @@ class Calibration:
             for field in fields(layer):
                 _check_absmax(f"layer {index} {field.name}", getattr(layer, field.name), shapes.get(field.name, ()))
         _check_absmax("head_x", self.head_x, ())
-        _check_absmax("head_normed", self.head_normed, ())
+        _check_absmax("head_normed", self.head_normed, (self.config.hidden,))
 
 
 def site_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of the entries of `LayerCalibration` that are kept per channel."""
     return {
+        "attn_normed": (config.hidden,),
+        "ffn_normed": (config.hidden,),
         "q": (config.heads, config.head_dim),
         "k": (config.kv_heads, config.head_dim),
         "v": (config.kv_heads, config.head_dim),

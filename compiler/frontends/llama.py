@@ -30,10 +30,12 @@ from models.llama import LlamaConfig, LlamaWeights
 
 from .. import quantize
 from ..argmax import Argmax, tokens_in_order
-from ..graph import Emission, Index, Kind, Layout, Load, MatMul, Node, Source, Store, Target, WeightTile
+from ..graph import Emission, Index, Kind, Layout, Load, MatMul, Node, Permutation, Source, Store, Target, WeightTile
 from ..lower import Builder, f32, fadd, fmul, i32, index_vectors, place_positions, stores, to_f32, to_i8, tree
 
 SITES = ("qkv", "o", "ffn", "down", "head")
+TWO_TERMS = ("wide", "int16")   # modes whose activations are two bytes, each in a tensor of its own
+EMBEDDINGS = ("fp32", "int8")   # int8: a byte a number, with a scale for each channel of the residual stream
 TOKENS = 1 << 16   # an index vector names one of so many
 _UNSEEN = -1e30   # what is added to the scores of positions that are not there yet
 _HEADROOM = 2   # the residual stream may be this many times larger than in calibration
@@ -43,22 +45,44 @@ class LlamaError(ValueError):
     """A model or option that cannot be compiled."""
 
 
-def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int, modes: dict[str, str]):
+def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int, modes: dict[str, str],
+          embedding: str = "fp32"):
     """Graph of one decode step.
 
-    context: positions of the KV cache. modes: for each of SITES, how its dense layers are quantised. Raises LlamaError
-    or quantize.QuantizeError for what cannot be compiled.
+    context: positions of the KV cache. modes: for each of SITES, how its dense layers are quantised. embedding: one of EMBEDDINGS.
+    Raises LlamaError or quantize.QuantizeError for what cannot be compiled.
     """
     check(weights.config, context)
+    _check_modes(modes)
+    if embedding not in EMBEDDINGS:
+        raise LlamaError(f"unknown embedding {embedding!r}: it is one of {', '.join(EMBEDDINGS)}")
+    return Llama(weights, calibration, geometry, context, modes, embedding).build()
+
+
+def build_layers(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int, modes: dict[str, str],
+                 layers: range):
+    """Graph of some of the layers of a decode step, without embedding and head.
+
+    The residual stream enters as `x` and leaves as `y`; `pos` is as in a whole step. notes["scales"]: for each layer what one
+    step of each channel of the cached keys and values is worth.
+    """
+    check(weights.config, context, layers)
+    _check_modes(modes)
+    return Llama(weights, calibration, geometry, context, modes).build_layers(layers)
+
+
+def _check_modes(modes):
     if set(modes) != set(SITES):
         raise LlamaError(f"modes are needed for exactly {', '.join(SITES)}, not {', '.join(sorted(modes))}")
     if "fp16" in modes.values():
         raise LlamaError("fp16 is the precision of the whole model, not of one dense layer")
-    return Llama(weights, calibration, geometry, context, modes).build()
 
 
-def check(config: LlamaConfig, context: int):
-    """Raise LlamaError for a context or vocabulary that cannot be compiled."""
+def check(config: LlamaConfig, context: int, layers: range | None = None):
+    """Raise LlamaError for a context, a vocabulary or a choice of layers that cannot be compiled."""
+    if layers is not None and (not layers or layers.step != 1 or layers.start < 0 or layers.stop > config.layers):
+        raise LlamaError(f"layers {layers.start}..{layers.stop - 1} in steps of {layers.step} are not some of the model's, which "
+                         f"are 0..{config.layers - 1}")
     if not 1 <= context <= config.max_positions:
         raise LlamaError(f"context {context} is outside 1..{config.max_positions}, the model's positions")
     if config.vocab > TOKENS or context >= TOKENS:
@@ -70,7 +94,8 @@ class Llama:
 
     dtype = "int8"   # of activations, queries and values
 
-    def __init__(self, weights, calibration, geometry, context, modes):
+    def __init__(self, weights, calibration, geometry, context, modes, embedding="fp32"):
+        self.embedding = embedding
         self.weights, self.config, self.calibration, self.modes = weights, weights.config, calibration, modes
         self.b = Builder(geometry)
         self.tiles = self.b.tiles
@@ -83,20 +108,53 @@ class Llama:
 
     def build(self):
         b, c = self.b, self.config
-        self.pos = b.tensor("pos", "uint8", 1, kind=Kind.STATE, hemisphere=0)
-        self.positions = [self.pos]
-        if self.context_tiles > 1:
-            self.positions.append(b.tensor("pos.copy", "uint8", 1, kind=Kind.STATE, hemisphere=1))
+        self._positions()
         self.token = b.tensor("token", "uint8", 1, kind=Kind.STATE)
         self.tokens = b.tensor("tokens", "uint8", self.context + 1, kind=Kind.STATE)
         b.operation = "embedding"
-        padded = np.pad(self.weights.embedding, ((0, 0), (0, -c.hidden % b.lanes)))
-        x = self._gathered("x", "fp32", np.split(padded, self.tiles(c.hidden), axis=1), self.token)
+        x = self._embedded()
         self._position_data()
+        self._sequence_data()
         for index in range(c.layers):
             x = self._layer(index, x)
         self._next_token(self._head(x))
         return b.graph
+
+    def _embedded(self):
+        """The residual stream at the embedding of the token."""
+        b, width = self.b, self.config.hidden
+        padded = np.pad(self.weights.embedding, ((0, 0), (0, -width % b.lanes)))
+        if self.embedding == "fp32":
+            return self._gathered("x", "fp32", np.split(padded, self.tiles(width), axis=1), self.token)
+        scale = np.abs(padded).max(axis=0) / np.float32(127)
+        scale[scale == 0] = 1
+        rows = np.rint(padded / scale).astype(np.int8)
+        whole = self._gathered("x.bytes", "int8", np.split(rows, self.tiles(width), axis=1), self.token)
+        x, each = b.tensor("x", "fp32", whole.vectors), tuple(range(whole.vectors))
+        b.map(whole.vectors, fmul(to_f32(Load(whole, each)), Load(b.row_constant("x.scale", "fp32", scale), each)), (x,))
+        return x
+
+    def build_layers(self, layers):
+        b, n = self.b, self.tiles(self.config.hidden)
+        self._positions()
+        x = b.tensor("x", "fp32", n, kind=Kind.INPUT, lanes=self.config.hidden)
+        self._position_data()
+        self._next_position()
+        b.graph.notes["scales"] = {}
+        for index in layers:
+            x = self._layer(index, x, "y" if index == layers[-1] else "")
+            b.graph.notes["scales"][str(index)] = self._cache_scales
+        b.operation = "position"
+        b.map(1, Load(self.next), self.positions)
+        return b.graph
+
+    def _positions(self):
+        """The position of the step, in each hemisphere that has keys."""
+        b = self.b
+        self.pos = b.tensor("pos", "uint8", 1, kind=Kind.STATE, hemisphere=0)
+        self.positions = [self.pos]
+        if self.context_tiles > 1:
+            self.positions.append(b.tensor("pos.copy", "uint8", 1, kind=Kind.STATE, hemisphere=1))
 
     # ---- what depends on the position -----------------------------------------------------------------------------
 
@@ -114,19 +172,22 @@ class Llama:
         self.mask = b.tensor("mask", "fp32", self.context_tiles)
         tiles = tuple(range(self.context_tiles))
         b.map(len(tiles), Node(Op.AND, (Load(unseen, tiles), f32(_UNSEEN))), (self.mask,))
-        self.own = self._gathered("own", "int8", own[None], self.pos)
+        self.own = b.pair("own", "int8", 1)
+        b.map(1, b.lookup("own", "int8", own, self.pos), self.own)
         if self.context_tiles > 1:
             self.tile = self._gathered("tile", "uint8", index_vectors(b.lanes, places[:, 0])[None], self.pos)
         cos, sin = rope_tables(self.config, length)
         self.cos = self._gathered("cos", "fp32", self._per_lane(cos), self.pos)
         self.sin = self._gathered("sin", "fp32", self._per_lane(sin), self.pos)
-        self._sequence_data()
+
+    def _next_position(self):
+        following = np.minimum(np.arange(self.context + 1) + 1, self.context)
+        self.next = self._gathered("next", "uint8", index_vectors(self.b.lanes, following)[None], self.pos)
 
     def _sequence_data(self):
         """What is known of the next position: its number, its token if the prompt gives it, and whether it does."""
         b = self.b
-        following = np.minimum(np.arange(self.context + 1) + 1, self.context)
-        self.next = self._gathered("next", "uint8", index_vectors(b.lanes, following)[None], self.pos)
+        self._next_position()
         sampled = b.tensor("sampled", "uint8", self.context, kind=Kind.INPUT)
         self.keep, self.given = b.tensor("keep", "uint8", 1), b.tensor("given", "uint8", 1)
         b.map(1, Load(sampled, index=Index(self.pos, self.context)), (self.keep,))
@@ -180,18 +241,13 @@ class Llama:
         """Results that put an activation into caches. places: (cache, targets)."""
         return [(value, tuple(Store(cache, (targets,)) for cache, targets in places))]
 
-    def _bytes(self, activation):
-        """(pair of tensors, byte plane) of the bytes of an activation that a matrix of columns is made of."""
-        return [(pair, None) for pair in activation]
-
     def _byte_caches(self, cache):
         """(byte plane of a value, its cache)."""
         return [(None, cache)]
 
-    def _value_scales(self, dense, absmax):
-        """What the sums of the projection of V are multiplied by, and the scale of the result [kv_width]."""
-        alpha = float((absmax.reshape(-1) / (127 * dense.scale)).max())
-        return 1 / alpha, alpha * dense.scale
+    def _value_scales(self, absmax):
+        """What one step of each channel of the values is worth [kv_width]."""
+        return absmax.reshape(-1) / 127
 
     def _probability(self, exponent, scale):
         """An fp32 expression as unnormalised probability."""
@@ -201,17 +257,26 @@ class Llama:
 
     # ---- dense layers ---------------------------------------------------------------------------------------------
 
-    def _norm(self, name, x, absmax_x, norm, absmax_normed, mode):
-        """Normalised x as activations of a dense layer, and the factor they carry."""
+    def _norm(self, name, x, absmax_x, norm, absmax_normed, mode, matrices):
+        """Normalised x as activations of dense layers, and the factor they carry, one or [inputs of whole tiles].
+
+        matrices: those behind the norm; the factors of modes that balance depend on them.
+        """
         inverse = self._inverse_rms(name, x, _HEADROOM * absmax_x)
-        factor = float(quantize.factors(absmax_normed, mode))
         n = x.vectors
-        value = fmul(fmul(Load(x, tuple(range(n))), f32(factor)), Load(inverse))
+        if mode in quantize.BALANCED:
+            factor = quantize.factors(absmax_normed, mode, np.max([np.abs(m * norm).max(axis=0) for m in matrices], axis=0))
+            scale = Load(self.b.row_constant(f"{name}.factor", "fp32", factor.astype(np.float32)), tuple(range(n)))
+            factor = np.pad(factor, (0, n * self.b.lanes - len(factor)), constant_values=1.0)
+        else:
+            factor = float(quantize.factors(np.max(absmax_normed), mode))
+            scale = f32(factor)
+        value = fmul(fmul(Load(x, tuple(range(n))), scale), Load(inverse))
         return self._activation(name, self._weighted_norm(name, value, norm), n, mode), factor
 
     def _activation(self, name, value, n, mode):
         """Round an fp32 expression (already multiplied by its factor) to the terms of a mode, in both hemispheres."""
-        if mode != "int16":
+        if mode not in TWO_TERMS:
             return (self._both(f"{name}.a", self._rounded(value), n),)
         limit = float(quantize.RANGE[mode])
         whole = Node(Op.F32_TO_I32, (Node(Op.FMIN, (Node(Op.FMAX, (value, f32(-limit))), f32(limit))),))
@@ -223,10 +288,17 @@ class Llama:
         self.b.map(n, expression, pair)
         return pair
 
-    def _project(self, name, dense, activation, finish):
+    def _matrix(self, name, dense):
+        """Panels of each product that a dense layer is the sum of. dense.terms have their rows in whole tiles of 16*S."""
+        if dense.mode != "int16":
+            return [self.b.matrix(name, dense.terms[0])] * (1 + (dense.mode in TWO_TERMS))
+        high, low = dense.terms
+        return [self.b.matrix(f"{name}.hh", high), self.b.matrix(f"{name}.hl", np.concatenate([high, low]))]
+
+    def _project(self, name, dense, activation, finish, matrix=None):
         """Matrix times activation; finish(o, y) gives the results of output tile o from y = fp32 sum * scale.
 
-        dense.terms have their rows in whole tiles of 16*S.
+        matrix: as _matrix gives it; by default that of the dense layer.
         """
         b = self.b
         scale = None if (dense.scale == 1).all() else b.row_constant(f"{name}.scale", "fp32", dense.scale)
@@ -234,24 +306,15 @@ class Llama:
         def scaled(o, total):
             return finish(o, total if scale is None else fmul(total, Load(scale, (o,))))
 
-        tiles = range(self.tiles(dense.terms[0].shape[1]))
-        vectors = [(k, i) for k in range(len(activation)) for i in range(activation[0][0].vectors)]
-
-        def terms(weights_and_activations):
-            matrix = np.concatenate([w for w, _ in weights_and_activations])
-            inputs = [(activation[k], i) for _, a in weights_and_activations for k, i in vectors if k == a]
-            return matrix, inputs
-
-        if dense.mode != "int16":
-            b.project(name, *terms([(dense.terms[0], 0)]),
-                      lambda o: scaled(o, self._total()))
+        inputs = [[(pair, i) for i in range(pair[0].vectors)] for pair in activation]
+        matrix = matrix or self._matrix(name, dense)
+        if dense.mode not in TWO_TERMS:
+            b.project(matrix[0], inputs[0], lambda o: scaled(o, self._total()))
             return
-        high, low = dense.terms
-        upper = b.tensor(f"{name}.upper", "fp32", len(tiles))
-        b.project(f"{name}.hh", *terms([(high, 0)]),
-                  lambda o: [(fmul(to_f32(Source()), f32(256.0)), stores((upper,), (o,)))])
-        b.project(f"{name}.hl", *terms([(high, 1), (low, 0)]),
-                  lambda o: scaled(o, fadd(to_f32(Source()), Load(upper, (o,)))))
+        upper = b.tensor(f"{name}.upper", "fp32", len(matrix[0]))
+        b.project(matrix[0], inputs[0], lambda o: [(fmul(to_f32(Source()), f32(256.0)), stores((upper,), (o,)))])
+        rest = inputs[1] + inputs[0] * (dense.mode == "int16")
+        b.project(matrix[1], rest, lambda o: scaled(o, fadd(to_f32(Source()), Load(upper, (o,)))))
 
     def _rows_in_tiles(self, matrix):
         """Pad the inputs (columns) of [outputs, inputs] to whole tiles."""
@@ -259,32 +322,35 @@ class Llama:
 
     # ---- a layer --------------------------------------------------------------------------------------------------
 
-    def _layer(self, index, x):
+    def _layer(self, index, x, output=""):
+        """The residual stream behind a layer, as a tensor of that name if it has one."""
         b, layer, seen = self.b, self.weights.layers[index], self.calibration.layers[index]
         name = f"layer{index}"
         b.operation = f"{name}.attention.norm"
         mode = self.modes["qkv"]
-        normed, factor = self._norm(f"{name}.attention", x, seen.attn_x, layer.attn_norm, seen.attn_normed, mode)
+        normed, factor = self._norm(f"{name}.attention", x, seen.attn_x, layer.attn_norm, seen.attn_normed, mode,
+                                    (layer.wq, layer.wk, layer.wv))
         out, out_factor = self._attention(name, index, layer, seen, normed, factor)
         b.operation = f"{name}.attention.output"
         wo = self._o_matrix(layer.wo)
         dense = quantize.dense(wo, out_factor, self.modes["o"])
-        x = self._residual(f"{name}.attention", dense, out, x)
+        x = self._residual(f"{name}.attention", dense, out, x, f"{name}.attention.x")
         b.operation = f"{name}.ffn.norm"
-        normed, factor = self._norm(f"{name}.ffn", x, seen.ffn_x, layer.ffn_norm, seen.ffn_normed, self.modes["ffn"])
-        return self._ffn(name, layer, seen, normed, factor, x)
+        normed, factor = self._norm(f"{name}.ffn", x, seen.ffn_x, layer.ffn_norm, seen.ffn_normed, self.modes["ffn"],
+                                    (layer.w_gate, layer.w_up))
+        return self._ffn(name, layer, seen, normed, factor, x, output or f"{name}.ffn.x")
 
-    def _residual(self, name, dense, activation, x):
-        following = self.b.tensor(f"{name}.x", "fp32", x.vectors)
+    def _residual(self, name, dense, activation, x, output):
+        following = self.b.tensor(output, "fp32", x.vectors, lanes=self.config.hidden)
         self._project(f"{name}.out", dense, activation,
                       lambda o, y: [(fadd(y, Load(x, (o,))), stores((following,), (o,)))])
         return following
 
-    def _ffn(self, name, layer, seen, normed, factor, x):
+    def _ffn(self, name, layer, seen, normed, factor, x, output):
         b = self.b
         b.operation = f"{name}.ffn.gate_up"
         mode, down_mode = self.modes["ffn"], self.modes["down"]
-        down_factor = quantize.factors(seen.ffn_mid, down_mode)
+        down_factor = quantize.factors(seen.ffn_mid, down_mode, np.abs(layer.w_down).max(axis=0))
         gate_up = {}
         for part, matrix in (("gate", layer.w_gate), ("up", layer.w_up)):
             folded = self._rows_in_tiles(self._folded(matrix, layer.ffn_norm))
@@ -306,13 +372,13 @@ class Llama:
         b.operation = f"{name}.ffn.down"
         dense = quantize.dense(self._rows_in_tiles(layer.w_down),
                                np.pad(down_factor, (0, -len(down_factor) % b.lanes), mode="edge"), down_mode)
-        return self._residual(f"{name}.ffn", dense, activation, x)
+        return self._residual(f"{name}.ffn", dense, activation, x, output)
 
     def _head(self, x):
         b, c = self.b, self.config
         b.operation = "head"
         normed, factor = self._norm("head", x, self.calibration.head_x, self.weights.norm, self.calibration.head_normed,
-                                    self.modes["head"])
+                                    self.modes["head"], (self.weights.head,))
         head = self._rows_in_tiles(self._folded(self.weights.head, self.weights.norm))
         dense = quantize.dense(head, factor, self.modes["head"])
         order = tokens_in_order(c.vocab, b.lanes).reshape(-1)
@@ -353,6 +419,7 @@ class Llama:
         b.operation = f"{name}.attention.v"
         values, v_scale = self._values(name, self._folded(layer.wv, layer.attn_norm), seen.v, normed, factor, v_side)
         self._v_scale = v_scale
+        self._cache_scales = {"k": scales.k.reshape(-1).tolist(), "v": np.broadcast_to(v_scale, c.kv_width).tolist()}
         b.operation = f"{name}.attention.scores"
         scores = self._scores(name, queries, keys, scales)
         b.operation = f"{name}.attention.softmax"
@@ -393,75 +460,53 @@ class Llama:
         turned = quantize.Dense(dense.mode, tuple(t[:, rows] for t in dense.terms),
                                 (dense.scale[rows] * np.tile(sign, c.kv_heads) * inverse).astype(np.float32))
         cosine = b.tensor(f"{name}.cosine", "fp32", self.kv_tiles)
+        matrix = self._matrix(f"{name}.plain", plain)
         self._project(f"{name}.plain", plain, normed,
-                      lambda o, y: [(fmul(y, Load(self.cos, (o,))), stores((cosine,), (o,)))])
+                      lambda o, y: [(fmul(y, Load(self.cos, (o,))), stores((cosine,), (o,)))], matrix)
+        order = None if dense.mode == "fp16" else _order_in_groups(rows)   # a hemisphere has one fp16 matrix: both take one
         self._project(f"{name}.turned", turned, normed,
-                      lambda o, y: finish(o, self._rounded(fadd(fmul(y, Load(self.sin, (o,))), Load(cosine, (o,))))))
+                      lambda o, y: finish(o, self._rounded(fadd(fmul(y, Load(self.sin, (o,))), Load(cosine, (o,))))),
+                      order and [[panel.reordered(order) for panel in panels] for panels in matrix])
 
     def _values(self, name, matrix, absmax, normed, factor, side):
-        """Append v to the cache. The operands of the projection are swapped: the activations become every column of the
-        weights and rows of Wv stream by, so that result c is v[c] in every lane, ready to enter one lane of row c of
-        V^T.
+        """Append v to the cache of V^T, where channel c is a row: the permuters of both hemispheres put v[c] into every lane, of
+        which the row takes the position's.
 
-        Returns the caches by kv tile and the scale of the values, one or [kv_width].
+        Returns the caches by kv tile and the scale of the values [kv_width].
         """
-        b, c = self.b, self.config
-        inputs = self.tiles(c.hidden)
+        b = self.b
         dense = quantize.dense(self._rows_in_tiles(matrix), factor, self.modes["qkv"])
-        factor, scale = self._value_scales(dense, absmax)
-        columns = []
-        for i, (pair, plane) in enumerate(self._bytes(normed)):
-            copies = b.tensor(f"{name}.columns{i}", "int8", LANES * inputs, layout=Layout.WEIGHTS, hemisphere=side)
-            targets = tuple(tuple(Target(k * LANES + j) for j in range(LANES)) for k in range(inputs))
-            b.work(inputs, (Load(pair[1 - side], tuple(range(inputs)), plane), (Store(copies, targets),)))
-            columns.append(copies)
-        rows = [b.constant(f"{name}.wv{i}", self.dtype, t.T.reshape(-1, b.lanes), hemisphere=side)
-                for i, t in enumerate(dense.terms)]
+        scale = self._value_scales(absmax)
+        value = b.pair(f"{name}.v", self.dtype, self.kv_tiles)
+        self._project(f"{name}.v", quantize.Dense(dense.mode, dense.terms, (dense.scale / scale).astype(np.float32)), normed,
+                      lambda o, y: [(self._rounded(y), stores(value, (o,)))])
         caches = [self._cache(f"{name}.vcache{t}", b.geometry.superlanes * self.context_tiles, side) for t in range(self.kv_tiles)]
-        for channels in b.chunks(c.kv_width):
-            value = self._new_values(f"{name}.v{channels.start}", channels, rows, columns, factor, side)
-            for tile, cache in enumerate(caches):
-                self._merge_values(value, channels, tile, self._byte_caches(cache))
+        for tile, cache in enumerate(caches):
+            self._merge_values(value, tile, self._byte_caches(cache))
         return caches, scale
 
-    def _new_values(self, name, channels, rows, columns, factor, side):
-        """v of some channels, each in every lane: one vector a channel."""
-        b, n = self.b, len(channels)
-        inputs = self.tiles(self.config.hidden)
-
-        def product(pairs):
-            tiles = tuple(WeightTile(columns[a], k, 0) for _, a in pairs for k in range(inputs))
-            loads = tuple(Load(rows[w], tuple(ch * inputs + k for ch in channels)) for w, _ in pairs
-                          for k in range(inputs))
-            return MatMul(tiles, loads, side)
-
-        total = to_f32(Source())
-        if len(rows) == 2:
-            upper = b.tensor(f"{name}.upper", "fp32", n)
-            b.work(n, (fmul(to_f32(Source()), f32(256.0)), stores((upper,), range(n))), source=product([(0, 0)]))
-            total = fadd(total, Load(upper, tuple(range(n))))
-        pairs = [(0, 0)] if len(rows) == 1 else [(0, 1), (1, 0)]
-        value = b.tensor(f"{name}.value", "int8", n)
-        b.work(n, (to_i8(fmul(total, f32(factor))), stores((value,), range(n))), source=product(pairs))
-        return value
-
-    def _merge_values(self, value, channels, tile, parts):
+    def _merge_values(self, value, tile, parts):
         """row[c] |= v[c] in the lane of the position, in the tile of the position. parts: (byte plane of the value, cache).
 
         Row (lane) l of V^T of a kv tile is vector ((l // 16) * context tiles + t) * 16 + l % 16 of its cache.
         """
-        b = self.b
-        mine = tuple(i for i, ch in enumerate(channels) if ch // b.lanes == tile)
-        if not mine:
-            return
-        at = Index(self.tile, self.context_tiles) if self.context_tiles > 1 else None
-        for some in (mine[i:i + LANES] for i in range(0, len(mine), LANES)):   # short bursts, each slice once
-            lanes = [channels[i] % b.lanes for i in some]
+        b, at = self.b, Index(self.tile, self.context_tiles) if self.context_tiles > 1 else None
+        for first in range(0, min(b.lanes, self.config.kv_width - tile * b.lanes), LANES):   # short bursts, each slice once
+            lanes = range(first, min(first + LANES, self.config.kv_width - tile * b.lanes))
             vectors = tuple((lane // LANES) * self.context_tiles * LANES + lane % LANES for lane in lanes)
-            for plane, cache in parts:
-                new = Node(Op.AND, (Load(value, some, plane=plane), Load(self.own)))
-                merged = Node(Op.OR, (new, Load(cache, vectors, index=at)))
-                b.work(len(some), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)))
+            for byte, (plane, cache) in enumerate(parts):
+                side = (first // LANES + byte) % 2
+                row, some = b.tensor(f"{cache.name}.row{first}", "int8", len(lanes), hemisphere=side), tuple(range(len(lanes)))
+                b.work(len(lanes), (Source(), stores((row,), some)),
+                       source=Permutation(Load(value[side], (tile,), plane), Load(self._copied(side), tuple(lanes))))
+                merged = Node(Op.OR, (Node(Op.AND, (Load(row, some), Load(self.own[side]))), Load(cache, vectors, index=at)))
+                b.work(len(lanes), (merged, (Store(cache, tuple((Target(v, at),) for v in vectors)),)))
+
+    def _copied(self, side):
+        """Permutation maps that put a lane into all lanes; vector l does lane l."""
+        b, name, count = self.b, f"copied.{'WE'[side]}", min(self.b.lanes, self.config.kv_width)
+        lanes = np.repeat(np.arange(count, dtype=np.uint16)[:, None], b.lanes, axis=1)
+        return b.once(name, lambda: b.constant(name, "index16", lanes, hemisphere=side))
 
     def _head_tiles(self, g):
         """kv tiles that a kv head's channels lie in."""
@@ -549,7 +594,7 @@ class Llama:
         lanes of its own. The rows of the group members are then put together. The sums P 1 are made in the other hemisphere.
         """
         b, mode, n, factor = self.b, self.modes["o"], self.kv_tiles * self.group, 1.0
-        whole = mode == "int16"
+        whole = mode in TWO_TERMS
         attended = (b.tensor(f"{name}.attended", "fp32", n),) if whole else b.pair(f"{name}.attended", self.dtype, n)
         inverse = self._inverse_sums(name, weights[1 - side], 1 - side)
         for tile in range(self.kv_tiles):
@@ -605,6 +650,16 @@ class Llama:
         lanes = np.zeros((c.hidden, self.group, self.kv_tiles * b.lanes), wo.dtype)
         lanes[:, :, :c.kv_width] = by_member.reshape(c.hidden, self.group, c.kv_width)
         return lanes.reshape(c.hidden, self.group, self.kv_tiles, b.lanes).transpose(0, 2, 1, 3).reshape(c.hidden, -1)
+
+
+def _order_in_groups(columns):
+    """Order of the columns of each group of 16 that makes these columns of 0, 1, 2, ..; None if they are not in such an order.
+
+    A plane can be loaded with the columns of a group in any order, so such columns need no weights of their own."""
+    order = tuple(int(c) for c in columns[:LANES])
+    alike = len(columns) % LANES == 0 and np.array_equal(columns, np.arange(0, len(columns), LANES).repeat(LANES)
+                                                         + np.tile(order, len(columns) // LANES))
+    return order if alike and sorted(order) == list(range(LANES)) else None
 
 
 def rope_partner(config: LlamaConfig):

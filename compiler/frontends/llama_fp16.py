@@ -31,6 +31,12 @@ def build(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, c
     return Fp16Llama(weights.rounded_to_fp16(), calibration, geometry, context, MODES).build()
 
 
+def build_layers(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, context: int, layers: range):
+    """Graph of some of the layers, as compiler.frontends.llama.build_layers."""
+    check(weights.config, context, layers)
+    return Fp16Llama(weights.rounded_to_fp16(), calibration, geometry, context, MODES).build_layers(layers)
+
+
 class Fp16Llama(Llama):
     """Caches are pairs of tensors, of low and high bytes."""
 
@@ -81,27 +87,14 @@ class Fp16Llama(Llama):
         low, high = ([(cache[part], targets) for cache, targets in places] for part in range(2))
         return super()._cached(low, value) + super()._cached(high, Node(Op.SHR, (value, i32(8))))
 
-    def _bytes(self, activation):
-        (pair,) = activation
-        return [(pair, 0), (pair, 1)]
-
     def _byte_caches(self, cache):
         return list(enumerate(cache))
 
-    def _value_scales(self, dense, absmax):
-        return dense.scale[0], 1.0
+    def _value_scales(self, absmax):
+        return np.ones(absmax.size)
 
     def _probability(self, exponent, scale):
         return to_f16(Node(Op.FMIN, (exponent, f32(_LARGEST))))
 
     def _ones(self, side):
         return self.b.ones(side, np.float16)
-
-    def _new_values(self, name, channels, rows, columns, factor, side):
-        b, n, inputs = self.b, len(channels), self.tiles(self.config.hidden)
-        (low, high), (rows,) = columns, rows
-        product = MatMul(tuple(WeightTile(low, k, 0, high) for k in range(inputs)),
-                         tuple(Load(rows, tuple(ch * inputs + k for ch in channels)) for k in range(inputs)), side)
-        value = b.tensor(f"{name}.value", "fp16", n)
-        b.work(n, (to_f16(fmul(Source(), f32(factor))), stores((value,), range(n))), source=product)
-        return value

@@ -183,7 +183,7 @@ class _Run:
     def columns(self, tile):
         """uint8 [column, planes, lanes] of a tile."""
         groups = self.memory.lanes // _LANES
-        vectors = [(tile.offset + j * tile.stride) * _LANES + i for j in range(groups) for i in range(_LANES)]
+        vectors = [(tile.offset + j * tile.stride) * _LANES + i for j in range(groups) for i in tile.order]
         return np.stack([self.memory[tensor][vectors, 0] for tensor in tile.tensors], axis=1)
 
     def sum_of_tiles(self, *sums):

@@ -35,6 +35,7 @@ class RandomGraph:
 
     def __init__(self, geometry: Geometry, rng: np.random.Generator, works: int):
         self.geometry, self.rng = geometry, rng
+        self.orders, = rng.spawn(1)
         self.graph = Graph()
         self.values: dict[str, np.ndarray] = {}
         self.readable: list[Tensor] = []
@@ -207,7 +208,8 @@ class RandomGraph:
     def _tile(self, tensor, high=None):
         """Half of the tiles lie at one of two places, so that planes meet them, and int8 the halves of fp16, again."""
         offset, stride = self.places[self.rng.integers(2)] if self.rng.random() < 0.5 else self._place()
-        return WeightTile(tensor, offset, stride, high)
+        order = tuple(int(i) for i in self.orders.permutation(LANES)) if self.orders.random() < 0.25 else tuple(range(LANES))
+        return WeightTile(tensor, offset, stride, high, order)
 
     def _place(self):
         """(offset, stride) of a tile in a tensor of weights."""

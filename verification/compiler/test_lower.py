@@ -105,7 +105,7 @@ def test_matrices_beyond_a_plane_are_multiplied_whole(name):
         x = b.tensor(f"x{i}", dtype, b.tiles(width), kind=Kind.INPUT)
         copies, y = b.pair(f"x{i}", dtype, x.vectors), b.tensor(f"y{i}", result, count)
         b.map(x.vectors, Node(Op.MOV, (Load(x, tuple(range(x.vectors))),)), copies)
-        b.project(f"w{i}", matrix, [(copies, k) for k in range(x.vectors)],
+        b.project(b.matrix(f"w{i}", matrix), [(copies, k) for k in range(x.vectors)],
                   lambda o, y=y: [(Source(), stores((y,), (o,)))])
     inputs = [{f"x{i}": padded(vectors[v], b) for i, (_, vectors) in enumerate(cases)} for v in range(5)]
     _, *results = runs(b, inputs, *(f"y{i}" for i in range(len(cases))))

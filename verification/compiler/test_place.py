@@ -13,6 +13,7 @@ from compiler.graph import (
     Load,
     MatMul,
     Node,
+    Permutation,
     Source,
     Store,
     Target,
@@ -20,7 +21,7 @@ from compiler.graph import (
     WeightTile,
     Work,
 )
-from compiler.place import PlaceError, place
+from compiler.place import PlaceError, Placer, place
 from compiler.schedule import schedule
 from isa import geometry
 from isa.instructions import Op
@@ -48,6 +49,19 @@ def test_every_vector_has_words_of_its_own(name):
     all_words = [w for t in graph.tensors for w in words(t, placement)]
     assert len(set(all_words)) == len(all_words)
     assert all(0 <= s < 2 * point.mem_slices and 0 <= w < point.words for s, w in all_words)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_what_a_permuter_samples_together_lies_apart(dense):
+    """All slices of the hemisphere but two are nearly full, so that they look best for both."""
+    lanes = np.zeros((1, 2, NANO.lanes), np.uint8)
+    fill = [Tensor(f"fill{i}", "index16", 200, hemisphere=0) for i in range(NANO.mem_slices // 2 - 1)]
+    x, y = (Tensor(n, "int8", 1, hemisphere=0) for n in "xy")
+    order = Tensor("order", "index16", 1, Kind.CONSTANT, data=lanes, hemisphere=0)
+    store = (Store(y, ((Target(0),),)),)
+    work = [copy(t, y, [0]) for t in fill] + [Work("turn", 1, [(Source(), store)], source=Permutation(Load(x), Load(order)))]
+    placement = Placer(work, [*fill, x, y, order], NANO, 8, dense).all()
+    assert not {s for s, _ in words(x, placement)} & {s for s, _ in words(order, placement)}
 
 
 def test_planes_lie_in_different_slices_and_weights_in_16():

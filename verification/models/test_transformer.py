@@ -265,7 +265,7 @@ def test_a_calibration_must_fit_its_configuration() -> None:
     with pytest.raises(ModelError, match="2 calibrated layers for a configuration of 3"):
         Calibration(config=GROUPED, layers=layers[:2], **head)
     with pytest.raises(ModelError, match="head_x is nan, not a finite number > 0"):
-        Calibration(config=GROUPED, layers=layers, head_x=math.nan, head_normed=1.0)
+        Calibration(config=GROUPED, layers=layers, head_x=math.nan, head_normed=good.head_normed)
     with pytest.raises(ModelError, match="layer 0 v is 0.0, not a finite number > 0"):
         Calibration(config=GROUPED, layers=(replace(layers[0], v=0 * layers[0].v), *layers[1:]), **head)
     other = LlamaConfig(**{**vars(GROUPED), "ffn": 15})
