@@ -16,7 +16,8 @@ from isa.program import Program
 from lpu.session import compile_model, generate
 from models.calibration import Calibration
 from models.catalogue import CHAT, CHAT_MESSAGES, Chat, load_model
-from sim.machine import GoldenMachine
+from sim.machine import GoldenMachine, RtlMachine
+from verification.chip.runs import differences
 from verification.models.gguf_files import chat_path
 from verification.models.test_smollm2 import ANSWER, QUESTION, TEXT
 
@@ -68,17 +69,22 @@ def layer(judge: Judge, request) -> tuple[str, Program]:
     return request.param, program
 
 
+def inputs(program: Program, judge: Judge, position: int, layer: int = LAYER) -> dict[str, np.ndarray]:
+    """What a layer is given at a position, by symbol."""
+    host = LayersHost(program)
+    x = judge.seen[f"layers.{layer}.attn_x"][position].astype(np.float32)
+    return host.position(position) | host.cache(layer, *judge.cache(layer, position)) | {"x": x}
+
+
 def step(machine: GoldenMachine, judge: Judge, position: int, layer: int = LAYER) -> np.ndarray:
     """What a loaded layer adds to the residual stream at a position."""
-    host = LayersHost(machine.program)
-    x = judge.seen[f"layers.{layer}.attn_x"][position]
-    for name, values in (host.position(position) | host.cache(layer, *judge.cache(layer, position))).items():
+    symbols = inputs(machine.program, judge, position, layer)
+    for name, values in symbols.items():
         machine.put(name, values)
-    machine.put("x", x.astype(np.float32))
     result = machine.run(trace=False)
     assert result.cycles_per_second > SPEED
     assert machine.get("pos")[0] == position + 1
-    return machine.get("y") - x
+    return machine.get("y") - judge.seen[f"layers.{layer}.attn_x"][position]
 
 
 def error(got: np.ndarray, want: np.ndarray) -> float:
@@ -104,6 +110,24 @@ def test_its_cycles_are_accounted_for(judge: Judge, layer: tuple[str, Program]) 
     assert sum(found.loads) == sum(part.loads for part in found.parts)
     assert sum(found.vectors) == sum(part.vectors for part in found.parts)
     assert 0 < found.useful < 0.02 and 0 < found.waiting < found.no_load
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_a_layer_on_the_rtl_is_goldens(judge: Judge, precision: str) -> None:
+    program = compile_layers(judge.chat.weights, judge.calibration, FULL, range(LAYER, LAYER + 1), context=CONTEXT, precision=precision)
+    golden = GoldenMachine(FULL)
+    golden.load(program)
+    symbols = inputs(program, judge, CONTEXT - 1)
+    with RtlMachine(FULL, progress=False) as machine:
+        machine.load(program)
+        for name, values in symbols.items():
+            golden.put(name, values)
+            machine.put(name, values)
+        golden.run(trace=False)
+        run = machine.run()
+        assert differences(machine, golden.plan, golden.result, run) == []
+    print(f"{precision} layer {LAYER}: {run.cycles} cycles, {len(run.trace.words)} words, {run.cycles_per_second:.0f} cycles/s")
 
 
 def test_a_run_leaves_the_caches_that_the_host_would_write(judge: Judge) -> None:
