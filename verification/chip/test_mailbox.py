@@ -10,7 +10,7 @@ from isa.instructions import Alu, Emit, Format, Halt, Op, Read, Source, Take, Wr
 from isa.issue import assemble
 from isa.program import Program, Segment
 from isa.streams import eastward, westward
-from sim.machine import BUILT, GoldenMachine, MachineError, RtlMachine, RunResult
+from sim.machine import GoldenMachine, MachineError, RtlMachine, RunResult
 from verification.compare import compare_memory, compare_trace
 
 LAUNCHES = 3
@@ -61,7 +61,7 @@ def run(machine, program, launches=LAUNCHES, on_mail=None) -> RunResult:
     return machine.run(launches=launches, on_mail=on_mail)
 
 
-@pytest.fixture(params=BUILT)
+@pytest.fixture(params=["nano", "small", "medium", pytest.param("full", marks=pytest.mark.nightly)])
 def program(request):
     return counting(geometry.named(request.param))
 

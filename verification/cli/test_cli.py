@@ -166,10 +166,6 @@ def test_unknown_geometry_is_refused_wherever_it_runs(capsys, on):
     _refused(capsys, "run", MODEL, "--prompt", "1+1=", "--geometry", "tiny", "--on", on, says="'tiny'")
 
 
-def test_a_geometry_without_rtl_is_refused_before_anything_is_built(capsys):
-    _refused(capsys, "run", MODEL, "--prompt", "1+1=", "--geometry", "full", "--on", "rtl", says="RTL of geometry full")
-
-
 def test_compile_leaves_nothing_behind_when_it_fails(capsys, tmp_path):
     missing = tmp_path / "no such folder" / "x.lpu"
     _refused(capsys, "compile", MODEL, "--geometry", "nano", "-o", str(missing), says="no folder")
