@@ -65,14 +65,14 @@ def stream_registers(m: Module, incoming, outgoing, drives: Sequence[Drive], *, 
 
     incoming: the SRF one hop upstream. outgoing: the port that shows the registers. drives: requests of this tile; those of
     this direction (west or not) win over the passing word. If two meet on a stream the later one of the sequence wins (the
-    static checker refuses such programs). Driven bits are reset to 0; words have no reset and load only when they are driven.
+    static checker refuses such programs). Driven bits are reset to 0; words have no reset and load only when a word of the SRF
+    is driven.
     """
     driven, words = Signal(STREAMS, name=f"{name}_driven"), Signal(SRF_LAYOUT, name=f"{name}_data", reset_less=True)
     m.d.comb += [outgoing.driven.eq(driven), outgoing.data.eq(words)]
     m.d.sync += driven.eq(incoming.driven)
-    for i in range(STREAMS):
-        with m.If(incoming.driven[i]):
-            m.d.sync += words[i].eq(incoming.data[i])
+    with m.If(incoming.driven.any()):   # in one piece: loading word by word costs the simulator more than all other logic of a tile
+        m.d.sync += Value.cast(words).eq(Value.cast(incoming.data))
     for drive in drives:
         with m.If(drive.enable & (drive.stream[STREAM_BITS] == west)):
             _load(m, driven, words, drive)
