@@ -7,10 +7,8 @@ from models.llama import LlamaWeights
 
 from .frontends import llama, llama_fp16
 from .place import PlaceError
+from .quantize import MODES, WEIGHT_BYTES
 from .schedule import schedule
-
-BYTES = {"fp16": 2, "int8": 1, "balanced": 1, "wide": 1, "int16": 2}
-"""Of a weight in each mode."""
 
 
 def compile_llama(weights: LlamaWeights, calibration: Calibration, geometry: Geometry, *, context: int | None = None,
@@ -53,9 +51,9 @@ def compile_layers(weights: LlamaWeights, calibration: Calibration, geometry: Ge
 def check_room(weights: LlamaWeights, geometry: Geometry, precision: str | dict[str, str], name: str = "the model"):
     """Raises PlaceError for a model whose weights alone cannot fit: at once, compiling a large model takes minutes."""
     modes = {precision} if isinstance(precision, str) else set(precision.values())
-    if not modes <= BYTES.keys():
+    if not modes <= set(MODES):
         return   # an error of its own
-    need, room = weights.parameters * min(BYTES[mode] for mode in modes), geometry.sram_bytes
+    need, room = weights.parameters * min(WEIGHT_BYTES[mode] for mode in modes), geometry.sram_bytes
     if need > room:
         raise PlaceError(f"geometry {geometry.name} holds {room} bytes, the weights of {name} are {need} in "
                          f"{', '.join(sorted(modes))}; the float64 model needs no chip")

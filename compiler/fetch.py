@@ -32,7 +32,7 @@ from isa.instructions import (
     Scatter,
     Write,
 )
-from isa.issue import Expansion, Fetch, IssueError, expand
+from isa.issue import Expansion, Fetch, IssueError, expand, pause
 from isa.program import NO_OPERATION, Program, Segment
 
 PRELOADS = (64, 128, 192)   # instructions of a queue that the host puts there: the fewest that work
@@ -40,7 +40,6 @@ OPERATION = "instruction text"
 MARGINS = (24, 8)     # tried one after the other: instructions by which text may grow after it was planned
 _GROWTH = 2           # instructions by which an Ifetch makes its own text longer, at most
 _SPARE = 16           # by which a text may still grow after its last chunk; what is left of them is not fetched
-_LONGEST = 65535      # of a Nop
 _NEVER = 1 << 40
 
 
@@ -289,12 +288,11 @@ class _Planner:
         reached = list(expansion.reached.get(queue.name, [0]))
         origins = list(self.source.origins.get(queue.name) or [NO_OPERATION] * len(text))
         first = reached[-1]
-        while first < self.end:
-            step = min(self.end - first, _LONGEST)
-            text.insert(-1, Nop(n=step))
+        for nop in pause(self.end - first):
+            text.insert(-1, nop)
             reached.insert(-1, first)
             origins.insert(-1, NO_OPERATION)
-            first += step
+            first += nop.n
         reached[-1] = self.end
         return _Text(queue, text, reached, origins, self.preload, self.pair)
 

@@ -9,10 +9,8 @@ import itertools
 from dataclasses import dataclass, replace
 
 from isa.geometry import Queue, QueueKind
-from isa.instructions import Countdown, Halt, Instruction, Iterations, Nop, Read, ReadWrite, Repeat, Write
-from isa.issue import IssueError, assemble
-
-_LONGEST = 65535   # of a Nop, a Repeat and a Countdown, in number and distance
+from isa.instructions import Countdown, Halt, Instruction, Iterations, Read, ReadWrite, Repeat, Write
+from isa.issue import LONGEST, IssueError, assemble, pause
 
 
 @dataclass(frozen=True)
@@ -60,21 +58,11 @@ def text(queue: Queue, loops: list[Loop]) -> tuple[list[Instruction], list[str],
     operations: list[str] = []
     cycle = 0
     for loop in simple:
-        for gap in _gaps(loop.start - cycle):
-            words.append(Nop(n=gap))
-            operations.append("")
-        entries = _entries(loop)
-        words += entries
-        operations += [loop.operation] * len(entries)
+        nops, entries = pause(loop.start - cycle), _entries(loop)
+        words += [*nops, *entries]
+        operations += [""] * len(nops) + [loop.operation] * len(entries)
         cycle = loop.end
     return [*words, Halt()], [*operations, ""], cycle
-
-
-def _gaps(cycles):
-    """Lengths of the Nops that take so many cycles."""
-    while cycles > 0:
-        yield min(cycles, _LONGEST)
-        cycles -= _LONGEST
 
 
 def _simple(loop, depth) -> list[Loop]:
@@ -83,7 +71,7 @@ def _simple(loop, depth) -> list[Loop]:
     for level in (x for x in loop.levels if x.count > 1):
         inner = levels[-1] if levels else None
         if (inner and (level.distance, level.stride) == (inner.count * inner.distance, inner.count * inner.stride)
-                and inner.count * level.count <= _LONGEST):
+                and inner.count * level.count <= LONGEST):
             levels[-1] = replace(inner, count=inner.count * level.count)
         else:
             levels.append(level)
@@ -92,7 +80,7 @@ def _simple(loop, depth) -> list[Loop]:
 
 def _unrolled(loop, depth):
     """A loop with its outer levels, as many as a text can't have, issued one by one."""
-    if len(loop.levels) <= depth and all(x.distance <= _LONGEST for x in loop.levels):
+    if len(loop.levels) <= depth and all(x.distance <= LONGEST for x in loop.levels):
         return [loop]
     *inner, outer = loop.levels
     return [part for i in range(outer.count) for part in _unrolled(

@@ -27,6 +27,7 @@ LEAST = 2.0**-20   # of the largest weight: an input without weights counts as o
 LARGE = 2.0**12   # magnitude from which on fp16 activations are made smaller: seven bits below overflow
 RANGE = {"int8": 127, "balanced": 127, "wide": 32512, "int16": 32512}   # of activations; 127 * 256: both terms stay within int8
 WEIGHTS = {"int8": 127, "balanced": 127, "wide": 127, "int16": 32512}   # range of weights
+WEIGHT_BYTES = {"fp16": 2, **{mode: 1 if limit <= 127 else 2 for mode, limit in WEIGHTS.items()}}
 
 
 class QuantizeError(ValueError):

@@ -44,6 +44,11 @@ def instruction_register(m: Module, incoming: Value, outgoing: Value, kind: Queu
     return Register(on, Cat(opcode, operands), Cat(obeyed, operands))
 
 
+def arrivals(tile) -> list[Value]:
+    """What opens the clock gate of a tile with issue buses and stream ports: instructions and words that come in."""
+    return [*(word[:OPCODE_BITS] for word in tile.issue_in), tile.e_in.driven, tile.w_in.driven]
+
+
 def fields(cls: type, word: Value) -> dict[str, Value]:
     """The fields of an instruction class by name."""
     return {name: word[spec.lo:spec.lo + spec.width] for name, spec in layout(cls).items()}

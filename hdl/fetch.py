@@ -62,10 +62,7 @@ class FetchTile(Gated):
 
 def _ports(queues: int) -> dict:
     return {
-        "e_in": In(StreamSide()), "w_in": In(StreamSide()),
-        "fetch_in": In(FetchBeat()).array(queues), "fetch_out": Out(FetchBeat()).array(queues),
-        "text_in": In(TextWord()).array(queues), "text_out": Out(TextWord()).array(queues), "error": Out(1),
-        "report": Out(Report()),
+        "e_in": In(StreamSide()), "w_in": In(StreamSide()), **way_ports(queues), "error": Out(1), "report": Out(Report()),
     }
 
 
@@ -114,7 +111,7 @@ def _registered(m, incoming, outgoing, *, name):
 def way_ports(queues: int) -> dict:
     """Members of a component through which the way of text leads: beats from the south, text to it, and likewise in the north."""
     return {"fetch_in": In(FetchBeat()).array(queues), "fetch_out": Out(FetchBeat()).array(queues),
-            "text_in": In(TextWord()).array(queues), "text_out": Out(TextWord()).array(queues), "text_report": Out(Report())}
+            "text_in": In(TextWord()).array(queues), "text_out": Out(TextWord()).array(queues)}
 
 
 def way_wakes(row) -> list[Value]:

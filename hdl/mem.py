@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated
-from hdl.decode import fields, instruction_register, is_a
+from hdl.decode import arrivals, fields, instruction_register, is_a
 from hdl.operands import Operands, Report
 from hdl.sram import ID_BITS, Sram
 from hdl.stream import STREAM_BITS, WORD_BITS, Drive, StreamSide, sample, stream_register_pair
@@ -68,7 +68,7 @@ class MemTile(Gated):
         super().__init__(_ports(geometry), MemCore, geometry=geometry)
 
     def wakes(self):
-        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven, self.host.valid]
+        return [*arrivals(self), self.host.valid]
 
 
 def _ports(geometry: Geometry) -> dict:

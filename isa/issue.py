@@ -397,14 +397,17 @@ def _check_overlaps(todo, queue):
 
 
 def _pad(text, origin, gap):
-    while gap:
-        step = min(gap, _LONGEST)
-        text.append(Nop(n=step))
-        origin.append(-1)
-        gap -= step
+    nops = pause(gap)
+    text += nops
+    origin += [-1] * len(nops)
 
 
-_LONGEST = 65535   # of a Nop, a Repeat and a Countdown, in number and distance
+LONGEST = 65535   # of a Nop, a Repeat and a Countdown, in number and distance
+
+
+def pause(cycles: int) -> list[Nop]:
+    """Nops that take so many cycles; none if there are none."""
+    return [Nop(n=min(LONGEST, cycles - first)) for first in range(0, cycles, LONGEST)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,7 +431,7 @@ class _Piece:
 def _link(first, second):
     """How an instruction follows another that it can repeat: (distance, steps of its addresses); None if it cannot."""
     (at, one), (then, other) = first, second
-    if isinstance(one, Nop | Notify | Config | Ifetch) or not one.duration <= then - at <= _LONGEST or _still(one) != _still(other):
+    if isinstance(one, Nop | Notify | Config | Ifetch) or not one.duration <= then - at <= LONGEST or _still(one) != _still(other):
         return None
     return then - at, tuple(getattr(other, address) - getattr(one, address)
                             for address, _, _ in _ADDRESSES.get(type(one), ()))
@@ -449,7 +452,7 @@ def _pieces(links, nested) -> list[list[_Piece]]:
     for i in reversed(range(len(links))):
         link = links[i]
         if link is not None:
-            runs[i] = min(runs[i + 1] + 1, _LONGEST) if links[i + 1] == link else 2
+            runs[i] = min(runs[i + 1] + 1, LONGEST) if links[i + 1] == link else 2
             bodies[i] = _bodies(links, runs, bodies, i) if nested else 1
         loops = [_Piece(runs[i], n) for n in (bodies[i], bodies[i] - 1) if n > 1]
         found.append([*loops, *(_Piece(n) for n in (runs[i], runs[i] - 1) if n > 1), _Piece(1)])
@@ -460,11 +463,11 @@ def _bodies(links, runs, bodies, i):
     """Bodies of a loop whose first is the run that starts at i."""
     after = i + runs[i]
     bridge = links[after - 1]
-    distance = (runs[i] - 1) * links[i][0] + (bridge[0] if bridge else _LONGEST)
-    if distance > _LONGEST or links[after] != links[i] or runs[after] < runs[i]:
+    distance = (runs[i] - 1) * links[i][0] + (bridge[0] if bridge else LONGEST)
+    if distance > LONGEST or links[after] != links[i] or runs[after] < runs[i]:
         return 1
     goes_on = runs[after] == runs[i] and bodies[after] > 1 and links[after + runs[after] - 1] == bridge
-    return min(bodies[after] + 1, _LONGEST) if goes_on else 2
+    return min(bodies[after] + 1, LONGEST) if goes_on else 2
 
 
 def _shortest(todo, links, options) -> list[_Piece]:
@@ -480,7 +483,7 @@ def _shortest(todo, links, options) -> list[_Piece]:
 def _gap(todo, i, piece):
     """Nops between a piece and what follows it."""
     after = i + piece.count
-    return -(-(todo[after][0] - _end(todo, i, piece)) // _LONGEST) if after < len(todo) else 0
+    return -(-(todo[after][0] - _end(todo, i, piece)) // LONGEST) if after < len(todo) else 0
 
 
 def _end(todo, i, piece):

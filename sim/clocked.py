@@ -37,6 +37,7 @@ _INTERMEDIATE = re.compile(r"  wire \[(\d+):0\] (\\\$\d+) ;\n")
 _ASSIGNED = re.compile(r"  assign (\\\$\d+)  = (.*);\n")
 _PART = re.compile(r"(\\\$\d+) (?:\[(\d+)(?::\d+)?\])?")
 _GROUP = re.compile(r"\{[^{}]*\}|\[[^]]*\]|\$signed|[()\s]")   # what may stand around the operator of a sum or product
+_SUM_OR_PRODUCT = re.compile(r"[^-+*?&|^<>=!~/%]*[-+*][^-+*?&|^<>=!~/%]*")   # one such operator and no other
 _ALL_BITS = 1 << 30
 _NOWHERE = ""   # in place of an edge
 _NOTHING = re.compile(r" *if \(\S+ ?\) begin end\n")   # yosys starts a block without inputs so
@@ -60,7 +61,7 @@ def _narrowed(module: str) -> str:
         if _INTERMEDIATE.fullmatch(line):
             continue
         if match := _ASSIGNED.fullmatch(line):
-            if re.fullmatch(r"[^-+*]*[-+*][^-+*]*", _ungrouped(match[2])) and not re.search(r"[?&|^<>=!~/%]", _ungrouped(match[2])):
+            if _SUM_OR_PRODUCT.fullmatch(_ungrouped(match[2])):
                 narrow.add(match[1])
             line = match[2]
         for name, high in _PART.findall(line):

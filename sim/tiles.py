@@ -157,7 +157,7 @@ def stand_in(tile: Design) -> str:
         f'    $c("{name}_get(", tile_simulator{taken}, ");");',
         "  end",
         *(f'  always @(posedge {strobe}, negedge {strobe}) $c("{name}_settle(", tile_simulator{given}, ");");'
-          for strobe in STROBES if strobe in {p.name for p in inputs}),
+          for p in inputs if (strobe := p.name) in STROBES),
         "endmodule\n",
     ]
     return "\n".join(lines)

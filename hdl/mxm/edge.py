@@ -7,7 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated, gated
-from hdl.decode import fields, instruction_register, is_a
+from hdl.decode import arrivals, fields, instruction_register, is_a
 from hdl.ecc import encode
 from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, ROW_LAYOUT, SUM_BITS, SUMS_LAYOUT, ActivationWave
 from hdl.mxm.tandem import TAKEN_TO_ENTRY, TAKEN_TO_TOTAL, TandemColumn
@@ -73,7 +73,7 @@ class MxmEdge(Gated):
         super().__init__(_ports(geometry), EdgeCore, geometry=geometry)
 
     def wakes(self):
-        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven]
+        return arrivals(self)
 
 
 def _ports(geometry: Geometry) -> dict:

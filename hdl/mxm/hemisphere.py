@@ -2,17 +2,15 @@
 
 from amaranth import Cat, Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated
-from hdl.fetch import add_tile, column_ports, connect_column, way_ports, way_wakes
+from hdl.column import row_ports, row_wakes, stack, stack_ports
+from hdl.fetch import add_tile
 from hdl.mxm.edge import ISSUE_BITS, QUEUES, MxmEdge
 from hdl.mxm.supercell import PLANES_PER_HEMISPHERE, SUMS_LAYOUT, SupercellPair
-from hdl.operands import Report
 from hdl.stamp import stamp
-from hdl.stream import StreamSide
 from isa.geometry import Geometry
-from isa.instructions import OPCODE_BITS
 
 
 class MxmRow(Gated):
@@ -30,19 +28,17 @@ class MxmRow(Gated):
         super().__init__(_row_ports(geometry), MxmRowCore, geometry=geometry, edge=edge, pair=pair)
 
     def wakes(self):
-        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven, *way_wakes(self)]
+        return row_wakes(self)
 
 
 def _row_ports(geometry: Geometry) -> dict:
-    s, queues = geometry.superlanes, len(QUEUES)
+    s = geometry.superlanes
     return {
-        "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
-        "issue_in": In(ISSUE_BITS).array(queues), "issue_out": Out(ISSUE_BITS).array(queues),
+        **row_ports(len(QUEUES), ISSUE_BITS),
         "south": In(SUMS_LAYOUT).array(s, PLANES_PER_HEMISPHERE), "north": Out(SUMS_LAYOUT).array(s, PLANES_PER_HEMISPHERE),
         "north_valid": Out(1).array(s, PLANES_PER_HEMISPHERE), "north_tandem": Out(1).array(s),
         "result": In(SUMS_LAYOUT).array(PLANES_PER_HEMISPHERE), "result_valid": In(1).array(PLANES_PER_HEMISPHERE),
         "result_tandem": In(1),
-        "error": Out(1), "report": Out(Report()), **way_ports(queues),
     }
 
 
@@ -87,28 +83,15 @@ class Mxm(wiring.Component):
 
     def __init__(self, *, geometry: Geometry, **parts: type):
         self.geometry, self.parts = geometry, parts
-        s = geometry.superlanes
-        super().__init__({
-            "e_in": In(StreamSide()).array(s), "w_in": In(StreamSide()).array(s),
-            "e_out": Out(StreamSide()).array(s), "w_out": Out(StreamSide()).array(s),
-            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "error": Out(s), "report": Out(Report()).array(s),
-            **column_ports(len(QUEUES), s),
-        })
+        super().__init__(stack_ports(len(QUEUES), ISSUE_BITS, geometry.superlanes))
 
     def elaborate(self, platform):
         m = Module()
         rows = [stamp(MxmRow, geometry=self.geometry, **self.parts) for _ in range(self.geometry.superlanes)]
+        stack(m, self, rows)
         for k, row in enumerate(rows):
-            m.submodules[f"row_{k}"] = row
-            row.e_in, row.w_in = self.e_in[k], self.w_in[k]   # the same signals: assignments would cost time
-            for name in ("e_out", "w_out", "report"):
-                connect(m, getattr(row, name), flipped(getattr(self, name)[k]))
-            issue = rows[k - 1].issue_out if k else self.issue_in
-            m.d.comb += [port.eq(word) for port, word in zip(row.issue_in, issue, strict=True)]
-            m.d.comb += self.error[k].eq(row.error)
             row.result, row.result_valid, row.result_tandem = rows[-1].north[k], rows[-1].north_valid[k], rows[-1].north_tandem[k]
         _connect_sums(m, rows)
-        connect_column(m, self, rows)
         return m
 
 

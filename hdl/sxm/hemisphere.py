@@ -5,18 +5,17 @@ from operator import or_
 
 from amaranth import Cat, Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out, connect
 
 from hdl.clock_gate import Core, Gated
-from hdl.fetch import add_tile, column_ports, connect_column, way_ports, way_wakes
-from hdl.operands import Report
+from hdl.column import row_ports, row_wakes, stack, stack_ports
+from hdl.fetch import add_tile
 from hdl.stamp import stamp
-from hdl.stream import WORD_BITS, StreamSide
+from hdl.stream import WORD_BITS
 from hdl.sxm.mailbox import LEVEL_BITS, Mailbox, MailboxHost, host_wakes
 from hdl.sxm.network import SHIFTERS, NetworkResult, PermuteOperand, ShiftOperand, SxmNetwork
 from hdl.sxm.tile import ISSUE_BITS, QUEUES, SxmTile
 from isa.geometry import Geometry
-from isa.instructions import OPCODE_BITS
 
 
 class SxmRow(Gated):
@@ -33,17 +32,14 @@ class SxmRow(Gated):
         super().__init__(_ROW_PORTS, SxmRowCore, geometry=geometry, tile=tile)
 
     def wakes(self):
-        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven, *way_wakes(self),
-                *(result.valid for result in (*self.shifted, self.permuted)), *host_wakes(self.host)]
+        return [*row_wakes(self), *(result.valid for result in (*self.shifted, self.permuted)), *host_wakes(self.host)]
 
 
 _ROW_PORTS = {
-    "e_in": In(StreamSide()), "w_in": In(StreamSide()), "e_out": Out(StreamSide()), "w_out": Out(StreamSide()),
-    "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "issue_out": Out(ISSUE_BITS).array(len(QUEUES)),
+    **row_ports(len(QUEUES), ISSUE_BITS),
     "shift": Out(ShiftOperand()).array(SHIFTERS), "shifted": In(NetworkResult()).array(SHIFTERS),
     "permute": Out(PermuteOperand()), "permuted": In(NetworkResult()),
     "host": In(MailboxHost()), "full": Out(1), "empty": Out(1),
-    "error": Out(1), "report": Out(Report()), **way_ports(len(QUEUES)),
 }
 
 
@@ -86,28 +82,14 @@ class Sxm(wiring.Component):
 
     def __init__(self, *, geometry: Geometry, tile: type = SxmTile, network: type = SxmNetwork):
         self.geometry, self.tile, self.network = geometry, tile, network
-        s = geometry.superlanes
-        super().__init__({
-            "e_in": In(StreamSide()).array(s), "w_in": In(StreamSide()).array(s),
-            "e_out": Out(StreamSide()).array(s), "w_out": Out(StreamSide()).array(s),
-            "issue_in": In(ISSUE_BITS).array(len(QUEUES)), "error": Out(s), "report": Out(Report()).array(s),
-            **column_ports(len(QUEUES), s), **mail_ports(geometry),
-        })
+        super().__init__(stack_ports(len(QUEUES), ISSUE_BITS, geometry.superlanes) | mail_ports(geometry))
 
     def elaborate(self, platform):
         m = Module()
         rows = [stamp(SxmRow, geometry=self.geometry, tile=self.tile) for _ in range(self.geometry.superlanes)]
-        for k, row in enumerate(rows):
-            m.submodules[f"row_{k}"] = row
-            row.e_in, row.w_in = self.e_in[k], self.w_in[k]   # the same signals: assignments would cost time
-            for name in ("e_out", "w_out", "report"):
-                connect(m, getattr(row, name), flipped(getattr(self, name)[k]))
-            issue = rows[k - 1].issue_out if k else self.issue_in
-            m.d.comb += [port.eq(word) for port, word in zip(row.issue_in, issue, strict=True)]
-            m.d.comb += self.error[k].eq(row.error)
+        stack(m, self, rows)
         self._network(m, rows)
         self._mailboxes(m, rows)
-        connect_column(m, self, rows)
         return m
 
     def _network(self, m, rows):

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated, gated
-from hdl.decode import fields, instruction_register, is_a
+from hdl.decode import arrivals, fields, instruction_register, is_a
 from hdl.ecc import encode
 from hdl.operands import Operands, Report
 from hdl.stream import (
@@ -64,7 +64,7 @@ class SxmTile(Gated):
         super().__init__(_PORTS, SxmCore)
 
     def wakes(self):
-        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven,
+        return [*arrivals(self),
                 *(result.valid for result in (*self.shifted, self.permuted, self.delivery))]
 
 

@@ -17,7 +17,7 @@ from hdl.arith.int_mul import IntMul
 from hdl.arith.int_to_fp import IntToFp
 from hdl.arith.rsqrt import Rsqrt
 from hdl.arith.tanh import Tanh
-from hdl.clock_gate import PENDING, Core, Gated, gated
+from hdl.clock_gate import Core, Gated, gated
 from hdl.ecc import decode, encode
 from hdl.operands import Report, report_registers, summary
 from hdl.stamp import stamp
@@ -140,7 +140,6 @@ _PORTS = {
     "a": In(VECTOR_BITS), "b": In(VECTOR_BITS), "c": In(VECTOR_BITS), "result": Out(VECTOR_BITS),
     "a_source": In(Operand), "b_source": In(Operand), "immediate": In(WORD_BITS),
     "check": Out(data.ArrayLayout(CHECK_BITS, WORD_BYTES)), "emit": Out(Destination), "fault": Out(1), "report": Out(Report()),
-    **PENDING,
 }
 
 

@@ -4,7 +4,7 @@ from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib.wiring import In, Out
 
 from hdl.clock_gate import Core, Gated
-from hdl.decode import fields, instruction_register, is_a
+from hdl.decode import arrivals, fields, instruction_register, is_a
 from hdl.operands import Report, said, summary
 from hdl.stamp import stamp
 from hdl.stream import DATA_BITS, WORD_BITS, Drive, StreamSide, stream_register_pair
@@ -42,7 +42,7 @@ class VxmTile(Gated):
         super().__init__(_PORTS, VxmCore, alu=alu)
 
     def wakes(self):
-        return [*(word[:OPCODE_BITS] for word in self.issue_in), self.e_in.driven, self.w_in.driven]
+        return arrivals(self)
 
 
 _PORTS = {

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.fetch import FetchTile, add_tile, column_ports, connect_column, way_ports
 from hdl.mxm import Mxm
 from hdl.mxm.edge import QUEUES as MXM_QUEUES
+from hdl.operands import Report
 from hdl.stream import StreamSide
 from hdl.sxm import Sxm
 from hdl.sxm.tile import QUEUES as SXM_QUEUES
@@ -22,7 +23,8 @@ class Row(wiring.Component):
 
     def __init__(self, *, queues: int):
         self.queues = queues
-        super().__init__({"e_in": In(StreamSide()), "w_in": In(StreamSide()), "error": Out(1), **way_ports(queues)})
+        super().__init__({"e_in": In(StreamSide()), "w_in": In(StreamSide()), "error": Out(1),
+                          "text_report": Out(Report()), **way_ports(queues)})
 
     def elaborate(self, platform):
         m = Module()
